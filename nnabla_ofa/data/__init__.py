@@ -1,0 +1,15 @@
+"""Images in: data sets, their transforms and the loader.
+
+    train, test = open_dataset("digits")              # or a folder of images
+    train, valid = split(train, fraction=0.01, seed=0)
+    loader = TrainLoader(train, Augment(), seed=0, stage="kernel", batch_size=64)
+    for images, labels in loader.epoch(0, sizes=lambda step: 128):
+        x = normalise(images, loader.augment)         # float32 (64, 3, 128, 128)
+"""
+
+from .datasets import Dataset, open_dataset, split
+from .loader import TrainLoader, calibration_indices, fixed_batches
+from .transforms import Augment, normalise
+
+__all__ = ["Augment", "Dataset", "TrainLoader", "calibration_indices", "fixed_batches",
+           "normalise", "open_dataset", "split"]

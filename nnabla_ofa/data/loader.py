@@ -1,0 +1,142 @@
+"""Batches of images, decoded ahead by threads, in an order that depends on the seed alone.
+
+Threads rather than processes: OpenCV releases the interpreter's lock while it decodes and resizes,
+nothing is forked under MPI or CUDA, and no shared memory is left behind by a kill -9.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable, Iterable, Iterator, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+
+from ..errors import OfaError
+from .datasets import Dataset
+from .transforms import N_UNIFORM, Augment, train_image, valid_image
+
+_ORDER, _UNIFORMS, _CALIBRATION = 1, 2, 3  # independent streams of one seed
+
+
+@dataclass(frozen=True)
+class TrainLoader:
+    """Endless training data for one rank of `ranks`; each epoch is a function of its arguments.
+
+    An epoch is a permutation of the data set by (seed, stage, epoch). Its place p holds an image
+    and row p of a table of uniform random numbers, which fix the augmentation. Micro-batch g takes
+    the places from g * batch_size * ranks on, each rank its `batch_size` of them in turn. So the
+    same images, augmented alike, enter a step however it is divided into ranks and accumulated
+    micro-batches, and an epoch can start anywhere. What does not fill a micro-batch is left out;
+    in the next epoch that is other images.
+
+    batch_size: images a rank and micro-batch; stage: a number or a name; workers: decoding threads,
+    0 = the calling thread. Raises OfaError if the data set does not fill one micro-batch.
+    """
+
+    dataset: Dataset
+    augment: Augment
+    seed: int
+    stage: Union[int, str]
+    batch_size: int
+    rank: int = 0
+    ranks: int = 1
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.ranks:
+            raise OfaError(f"rank: {self.rank} is not within 0 to {self.ranks - 1}")
+        if self.batch_size < 1:
+            raise OfaError(f"batch_size: {self.batch_size} is not 1 or more")
+        self.steps_per_epoch()
+
+    def steps_per_epoch(self, accumulate: int = 1) -> int:
+        """Steps of `accumulate` micro-batches in an epoch, at least 1."""
+        steps = len(self.dataset) // (self.batch_size * self.ranks * accumulate)
+        if steps < 1:
+            raise OfaError(f"batch_size: {self.batch_size} x {self.ranks} ranks x {accumulate} "
+                           f"accumulated is more than the {len(self.dataset)} training images; "
+                           "make it smaller")
+        return steps
+
+    def epoch(self, epoch: int, sizes: Callable[[int], int], start_step: int = 0,
+              accumulate: int = 1) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """The epoch's micro-batches from number `start_step` on: images uint8 (B, size, size, 3),
+        RGB, and labels int32 (B,); `sizes(g)` is the image size of micro-batch g, in pixels.
+
+        Micro-batches that do not fill a step of `accumulate` are left out. Closing the iterator, or
+        an error in it, ends its threads. Raises OfaError, naming the file, for an unreadable image.
+        """
+        order = _generator(_ORDER, self.seed, self.stage, epoch).permutation(len(self.dataset))
+        steps = range(start_step, self.steps_per_epoch(accumulate) * accumulate)
+
+        def batch(step: int) -> Tuple[np.ndarray, np.ndarray]:
+            start = (step * self.ranks + self.rank) * self.batch_size
+            indices, size = order[start:start + self.batch_size], sizes(step)
+            images = np.empty((len(indices), size, size, 3), np.uint8)
+            for row, (index, u) in enumerate(zip(indices, self._uniforms(epoch, start).tolist())):
+                images[row] = train_image(self.dataset, index, size, self.augment, u)
+            return images, self.dataset.labels[indices]
+
+        return _ahead(batch, steps, self.workers)
+
+    def _uniforms(self, epoch: int, start: int) -> np.ndarray:
+        """Rows `start` and on of the epoch's table: float64 (batch_size, N_UNIFORM) in [0, 1)."""
+        generator = _generator(_UNIFORMS, self.seed, self.stage, epoch)
+        generator.bit_generator.advance(start * N_UNIFORM)  # a number is one state of PCG64
+        return generator.random((self.batch_size, N_UNIFORM))
+
+
+def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_size: int,
+                  augment: Augment, rank: int = 0, ranks: int = 1, workers: int = 2
+                  ) -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
+    """For calibration and evaluation: each of `indices` exactly once, in order, not augmented.
+
+    Yields (number, images uint8 (B, size, size, 3), labels int32 (B,)); the last may be smaller.
+    Batch `number` goes to rank number % ranks, so a batch is the same under any number of ranks.
+    """
+    indices = np.asarray(indices, np.int64)
+
+    def batch(number: int) -> Tuple[int, np.ndarray, np.ndarray]:
+        chosen = indices[number * batch_size:(number + 1) * batch_size]
+        images = np.empty((len(chosen), size, size, 3), np.uint8)
+        for row, index in enumerate(chosen):
+            images[row] = valid_image(dataset, index, size, augment)
+        return number, images, dataset.labels[chosen]
+
+    return _ahead(batch, range(rank, -(-len(indices) // batch_size), ranks), workers)
+
+
+def calibration_indices(n_total: int, count: int, seed: int) -> np.ndarray:
+    """`count` different indices below `n_total`, or all if there are fewer, ascending: int64."""
+    return np.sort(_generator(_CALIBRATION, seed).permutation(n_total)[:count])
+
+
+def _ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
+    """`map(function, items)`, computed by `workers` threads up to two items a thread ahead."""
+    cv2.setNumThreads(0)  # our threads share the cores; OpenCV's own would fight them
+    if workers == 0:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(workers)
+    pending = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also when closed early, or at Ctrl-C: what has not begun never does
+        for future in pending:
+            future.cancel()
+        pool.shutdown()
+
+
+def _generator(*key: Union[int, str]) -> np.random.Generator:
+    """A PCG64 generator of its own for every key; a text counts as its CRC-32."""
+    numbers = [zlib.crc32(k.encode()) if isinstance(k, str) else k for k in key]
+    return np.random.Generator(np.random.PCG64(numbers))

@@ -1,0 +1,105 @@
+"""Checkpoints of sony/nnabla-nas (its OFA-Xception), in and out.
+
+nnabla-nas stores .h5 files with names of its own and float64 kernel matrices; every value is read
+through float32. Its format has no place for our `order` index, so a network whose channels were
+sorted cannot be written to it, except at full depth, where `order` does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Callable, Sequence, Tuple
+
+import h5py
+import numpy as np
+
+from .arch import Space
+from .errors import OfaError
+from .supernet import NetConfig, Network
+
+_SEPARABLE = {"depthwise/W": "dwconv/_W", "pointwise/W": "pointwise/_W"}
+_ELASTIC = {"depthwise/W": "_depth_conv{n}/dwconv/conv/_W",
+            "depthwise/7to5": "_depth_conv{n}/dwconv/7to5_matrix",
+            "depthwise/5to3": "_depth_conv{n}/dwconv/5to3_matrix",
+            "pointwise/W": "_point_linear{n}/ptconv/conv/_W"}
+
+# (our layer and parameter, nnabla-nas's name of it); the first rule that matches serves.
+_RULES: Tuple[Tuple[str, Callable], ...] = (
+    (r"stem/(\d)/(conv|bn)/(\w+)",
+     lambda m: f"{('first_conv', 'second_conv')[int(m[1])]}/{m[2]}/_{m[3]}"),
+    (r"(entry|exit)/(\d)/skip/conv/W", lambda m: f"{m[1]}blocks/{m[2]}/_skip/_W"),
+    (r"(entry|exit)/(\d)/skip/bn/(\w+)", lambda m: f"{m[1]}blocks/{m[2]}/_skipbn/_{m[3]}"),
+    (r"(entry|exit)/(\d)/(\d)/bn/(\w+)",
+     lambda m: f"{m[1]}blocks/{m[2]}/rep/sepconv{int(m[3]) + 1}/bn/_{m[4]}"),
+    (r"(entry|exit)/(\d)/(\d)/(\w+/W)",
+     lambda m: f"{m[1]}blocks/{m[2]}/rep/sepconv{int(m[3]) + 1}/{_SEPARABLE[m[4]]}"),
+    (r"middle/(\d+)/(\d)/bn/(\w+)",
+     lambda m: f"middleblocks/{m[1]}/_point_linear{int(m[2]) + 1}/bn/bn/_{m[3]}"),
+    (r"middle/(\d+)/(\d)/(\w+/\w+)",
+     lambda m: f"middleblocks/{m[1]}/" + _ELASTIC[m[3]].format(n=int(m[2]) + 1)),
+    (r"exit/(\d)/bn/(\w+)", lambda m: f"expand_block{m[1]}/bn/_{m[2]}"),
+    (r"exit/(\d)/(\w+/W)", lambda m: f"expand_block{m[1]}/{_SEPARABLE[m[2]]}"),
+    (r"classifier/affine/(\w+)", lambda m: f"classifier/linear/_{m[1]}"),
+)
+
+
+def nnabla_nas_name(name: str) -> str:
+    """nnabla-nas's name of one of our Xception parameters."""
+    for pattern, rename in _RULES:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return rename(match)
+    raise OfaError(f"parameter {name!r} has no name in nnabla-nas")
+
+
+def load_nnabla_nas(path, widths: Sequence[int], classes: int, **config) -> Network:
+    """The supernet of an nnabla-nas .h5 checkpoint of OFA-Xception, strictly.
+
+    widths: its `base_stage_width` (8 integers); classes: its `num_classes`; config: other fields of
+    `NetConfig` that differ from the defaults. The space follows from what is stored: with kernel
+    matrices it is the whole one, else that of a full network. Raises OfaError naming what is
+    missing, unknown or misshapen.
+    """
+    arrays = _read(path)
+    blocks = len({name.split("/")[1] for name in arrays if name.startswith("middleblocks/")})
+    first = arrays.get("middleblocks/0/_depth_conv1/dwconv/conv/_W")
+    if first is None:
+        raise OfaError(f"{path} is not an OFA-Xception checkpoint of nnabla-nas: it has no "
+                       "middleblocks/0/_depth_conv1/dwconv/conv/_W")
+    elastic = "middleblocks/0/_depth_conv1/dwconv/5to3_matrix" in arrays
+    space = "K357_E0.6+0.8+1_D123" if elastic else f"K{first.shape[-1]}_E1_D3"
+    net = Network(NetConfig(classes=classes, widths=tuple(widths), middle_blocks=blocks, **config),
+                  Space.parse(space, blocks))
+    ours = {nnabla_nas_name(name): name for name in net.declared() if not name.endswith("/order")}
+    found = {ours.get(name, name): array for name, array in arrays.items()}
+    found.update({name: np.arange(p.shape[0], dtype=np.float32)
+                  for name, p in net.declared().items() if name.endswith("/order")})
+    net.set_arrays(found, str(path))
+    return net
+
+
+def save_nnabla_nas(net: Network, path) -> None:
+    """Write a supernet as nnabla-nas would; OfaError where its format cannot hold it."""
+    arrays = net.arrays()
+    for name in [name for name in arrays if name.endswith("/order")]:
+        if not np.array_equal(arrays[name], np.arange(len(arrays[name]))):
+            raise OfaError(f"nnabla-nas cannot hold {name}: this network's channels were sorted; "
+                           "export it before sorting, or extract a subnet")
+        del arrays[name]
+    with h5py.File(Path(path), "w") as file:
+        for index, (name, array) in enumerate(arrays.items()):
+            dataset = file.create_dataset(nnabla_nas_name(name), data=array)
+            dataset.attrs["index"] = index
+            dataset.attrs["need_grad"] = not name.endswith(("/mean", "/var"))
+
+
+def _read(path) -> dict:
+    arrays = {}
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(lambda name, item: arrays.__setitem__(name, np.float32(item[()]))
+                            if isinstance(item, h5py.Dataset) else None)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise OfaError(f"cannot read {path} as an nnabla-nas checkpoint (.h5): {error}") from error
+    return arrays

@@ -1,0 +1,186 @@
+/* Depthwise convolution (odd kernel, stride 1, `same` zero padding) of one channel's plane
+ * (height, width, batch), and its gradients. A row is width * batch contiguous floats, so one
+ * vector spans the batch and, where the batch is short, neighbouring columns too. */
+
+typedef struct {
+  long height, width, batch, row; /* row = width * batch floats */
+  long kernel;                    /* as given, kernel x kernel weights a channel */
+  long tall, wide;                /* taps that can meet the image: at most 2 * size - 1 */
+  long stride;                    /* floats of a row padded by wide / 2 columns of zeros */
+  long strip;                     /* output rows at a time, to stay in cache */
+} plane;
+
+enum { STRIP = 32 * 1024, TAPS = 7 * 7 };
+
+static plane plane_of(long height, long width, long batch, long kernel) {
+  plane p = {.height = height, .width = width, .batch = batch, .row = width * batch,
+             .kernel = kernel};
+  p.tall = min_of(kernel, 2 * height - 1);
+  p.wide = min_of(kernel, 2 * width - 1);
+  p.stride = round_up((width + p.wide - 1) * batch + LANES, LANES);
+  p.strip = min_of(height, max_of(STRIP / p.stride, 8));
+  return p;
+}
+
+/* Floats of workspace a thread needs: padded rows of x and of the gradient, sums, a zero row. */
+static long plane_space(const plane *p) {
+  return (3 * p->strip + 2 * p->tall + 1) * p->stride;
+}
+
+/* ReLU that lets NaN through, as `x > 0 ? x : 0` does not. */
+INLINE float relu(float x) { return x < 0 ? 0 : x; }
+
+/* Rows [first, last) of the image into padded rows; the borders are zero already. */
+static void load_rows(const plane *p, const float *image, long first, long last, int rectify,
+                      float *out) {
+  out += p->wide / 2 * p->batch;
+  image += first * p->row;
+  for (long r = first; r < last; r++, image += p->row, out += p->stride)
+    if (rectify)
+      for (long i = 0; i < p->row; i++) out[i] = relu(image[i]);
+    else
+      memcpy(out, image, sizeof(float) * p->row);
+}
+
+/* `rows` (1, 2) output rows times `vectors` vectors: each vector read serves both rows.
+ * `in` is what tap (0, 0) of the first row meets; `taps` has a row of zeros before and after. */
+INLINE void correlate_block(const plane *p, const float *in, const float *taps, long y0, long y1,
+                            long x0, long x1, float *out, const int rows, const int vectors) {
+  vec sum[2][4];
+  UNROLL for (int v = 0; v < vectors; v++) sum[0][v] = sum[1][v] = (vec){0};
+  for (long y = y0; y < y1; y++)
+    for (long x = x0; x < x1; x++) {
+      const float *from = in + y * p->stride + x * p->batch, *tap = taps + y * p->wide + x;
+      UNROLL for (int v = 0; v < vectors; v++) {
+        vec value = load(from + v * LANES);
+        sum[0][v] += tap[p->wide] * value;
+        if (rows == 2) sum[1][v] += tap[0] * value;
+      }
+    }
+  UNROLL for (int v = 0; v < vectors; v++) {
+    store(out + v * LANES, sum[0][v]);
+    if (rows == 2) store(out + p->stride + v * LANES, sum[1][v]);
+  }
+}
+
+/* Output rows [first, last), p->stride floats apart, from padded rows whose first is `top`. */
+static void correlate(const plane *p, const float *padded, long top, const float *taps, long first,
+                      long last, float *out) {
+  for (long j = 0; j < p->row;) {
+    long vectors = parts(p->row - j, LANES) >= 4 ? 4 : 1;
+    /* only taps that meet the image from one of this block's columns */
+    long left = j / p->batch, right = min_of((j + vectors * LANES - 1) / p->batch, p->width - 1);
+    long x0 = max_of(0, p->wide / 2 - right), x1 = min_of(p->wide, p->width + p->wide / 2 - left);
+    for (long r = first; r < last; r += 2) {
+      long rows = min_of(2, last - r), above = p->tall / 2 - r;
+      long y0 = max_of(0, above), y1 = min_of(p->tall + rows - 1, p->height + above);
+      const float *in = padded - (above + top) * p->stride + j;
+      float *to = out + (r - first) * p->stride + j;
+      if (vectors == 4 && rows == 2) correlate_block(p, in, taps, y0, y1, x0, x1, to, 2, 4);
+      else if (vectors == 4) correlate_block(p, in, taps, y0, y1, x0, x1, to, 1, 4);
+      else if (rows == 2) correlate_block(p, in, taps, y0, y1, x0, x1, to, 2, 1);
+      else correlate_block(p, in, taps, y0, y1, x0, x1, to, 1, 1);
+    }
+    j += vectors * LANES;
+  }
+}
+
+/* taps[1 + y][x] = the part of the kernel that can meet the image, flipped for the input's
+ * gradient, with a row of zeros before and after. */
+static void crop_taps(const plane *p, const float *kernel, int flip, float *taps) {
+  long top = (p->kernel - p->tall) / 2, left = (p->kernel - p->wide) / 2, last = p->tall * p->wide;
+  memset(taps, 0, sizeof(float) * (p->tall + 2) * p->wide);
+  for (long y = 0; y < p->tall; y++)
+    for (long x = 0; x < p->wide; x++) {
+      long t = y * p->wide + x;
+      taps[p->wide + (flip ? last - 1 - t : t)] = kernel[(top + y) * p->kernel + left + x];
+    }
+}
+
+static void depthwise_forward(const plane *p, const float *x, const float *kernel, int rectify,
+                              float *y, float *space) {
+  float taps[TAPS + 2 * 7], *out = space + (p->strip + p->tall) * p->stride;
+  crop_taps(p, kernel, 0, taps);
+  for (long first = 0; first < p->height; first += p->strip) {
+    long last = min_of(first + p->strip, p->height);
+    long top = max_of(first - p->tall / 2, 0), bottom = min_of(last + p->tall / 2, p->height);
+    load_rows(p, x, top, bottom, rectify, space);
+    correlate(p, space, top, taps, first, last, out);
+    for (long r = first; r < last; r++)
+      memcpy(y + r * p->row, out + (r - first) * p->stride, sizeof(float) * p->row);
+  }
+}
+
+/* Adds to sum[y][x] the products of gradient and input that meet under taps of `rows` (1, 2) rows
+ * of the kernel from y on, over input rows [first, last). `zeros` is an output row beyond the
+ * image: rows y and y + 1 meet the image one row apart. */
+INLINE void tap_sums(const plane *p, const float *x, const float *gradient, long top, long first,
+                     long last, const float *zeros, long y, double *sum, const int rows,
+                     const int wide) {
+  enum { VECTORS = (2 * 7 + LANES - 1) / LANES * LANES };
+  vec total[VECTORS];
+  long shift = p->tall / 2 - y, begin = max_of(first, -shift); /* r + shift: the output row */
+  UNROLL for (int i = 0; i < VECTORS; i++) total[i] = (vec){0};
+  gradient += p->wide / 2 * p->batch - top * p->stride;
+  for (long r = begin; r < min_of(last, p->height - shift + rows - 1); r++) {
+    const float *from = x + (r - first) * p->stride, *g0 = gradient + (r + shift) * p->stride;
+    const float *g1 = r + shift > 0 ? g0 - p->stride : zeros;
+    if (r + shift == p->height) g0 = zeros;
+    for (long j = 0; j < p->row; j += LANES) {
+      vec v0 = load(g0 + j), v1 = rows == 2 ? load(g1 + j) : v0;
+      UNROLL for (int i = 0; i < wide; i++) {
+        vec value = load(from + j + i * p->batch);
+        total[i] += v0 * value;
+        if (rows == 2) total[wide + i] += v1 * value;
+      }
+    }
+  }
+  float lanes[LANES];
+  UNROLL for (int i = 0; i < rows * wide; i += LANES) {
+    store(lanes, lane_sums(total + i));
+    for (int l = 0; l < min_of(LANES, rows * wide - i); l++) sum[y * wide + i + l] += lanes[l];
+  }
+}
+
+static void depthwise_backward(const plane *p, const float *x, const float *kernel, int rectify,
+                               const float *gradient, float *dx, int add, float *dkernel,
+                               float *space) {
+  float taps[TAPS + 2 * 7], *padded = space + p->strip * p->stride;
+  float *out = padded + (p->strip + p->tall) * p->stride, *zeros = out + p->strip * p->stride;
+  double sum[TAPS] = {0};
+  crop_taps(p, kernel, 1, taps);
+  for (long first = 0; first < p->height; first += p->strip) {
+    long last = min_of(first + p->strip, p->height);
+    long top = max_of(first - p->tall / 2, 0), bottom = min_of(last + p->tall / 2, p->height);
+    load_rows(p, gradient, top, bottom, 0, padded);
+    if (dkernel) {
+      load_rows(p, x, first, last, rectify, space);
+      for (long y = 0; y < p->tall; y += 2) {
+#define TAP_SUMS(rows, wide) \
+  tap_sums(p, space, padded, top, first, last, zeros, y, sum, rows, wide)
+        int pair = y + 1 < p->tall;
+        if (p->wide == 7) { if (pair) TAP_SUMS(2, 7); else TAP_SUMS(1, 7); }
+        else if (p->wide == 5) { if (pair) TAP_SUMS(2, 5); else TAP_SUMS(1, 5); }
+        else if (p->wide == 3) { if (pair) TAP_SUMS(2, 3); else TAP_SUMS(1, 3); }
+        else if (pair) TAP_SUMS(2, 1); else TAP_SUMS(1, 1);
+#undef TAP_SUMS
+      }
+    }
+    if (!dx) continue;
+    correlate(p, padded, top, taps, first, last, out);
+    for (long r = first; r < last; r++) {
+      const float *from = out + (r - first) * p->stride, *value = x + r * p->row;
+      float *to = dx + r * p->row;
+      for (long i = 0; i < p->row; i++) {
+        float g = !rectify || value[i] > 0 ? from[i] : 0;
+        to[i] = add ? to[i] + g : g;
+      }
+    }
+  }
+  if (!dkernel) return;
+  memset(dkernel, 0, sizeof(float) * p->kernel * p->kernel);
+  long y0 = (p->kernel - p->tall) / 2, x0 = (p->kernel - p->wide) / 2;
+  for (long y = 0; y < p->tall; y++)
+    for (long i = 0; i < p->wide; i++)
+      dkernel[(y0 + y) * p->kernel + x0 + i] = sum[y * p->wide + i];
+}

@@ -1,0 +1,174 @@
+/* Single-precision matrix products on row-major sub-blocks, for the fused functions of fused.c.
+ *
+ * Both products are called by every thread of a parallel region (their `omp for` loops are
+ * orphaned), and end with a barrier. Each element is summed in an order that depends on its own
+ * index alone, never on timing or on the number of threads: same inputs, same bits. */
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_thread_num(void) { return 0; }
+static int omp_get_num_threads(void) { return 1; }
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 32")
+
+/* The register tile: TILE_ROWS x 2 vectors of sums must fit in the register file beside two
+ * vectors of B: 32 registers with AVX-512, 16 else. TILE_ROWS <= LANES. */
+#if defined(__AVX512F__)
+enum { LANES = 16, TILE_ROWS = 14 };
+#elif defined(__AVX2__)
+enum { LANES = 8, TILE_ROWS = 6 };
+#else
+enum { LANES = 4, TILE_ROWS = 4 };
+#endif
+enum {
+  TILE_COLUMNS = 2 * LANES,
+  DEPTH = 768,           /* longest run of k in one pass: a tile's panels stay in L2 */
+  PACKED_B = 256 * 1024, /* floats of B packed at a time */
+  ROW_BLOCK = 12         /* panels of A that stay in L2 while B streams past */
+};
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4)));
+INLINE vec load(const float *p) { return *(const unaligned *)p; }
+INLINE void store(float *p, vec v) { *(unaligned *)p = v; }
+
+static inline long min_of(long a, long b) { return a < b ? a : b; }
+static inline long max_of(long a, long b) { return a > b ? a : b; }
+static inline long parts(long n, long size) { return (n + size - 1) / size; }
+static inline long round_up(long n, long size) { return parts(n, size) * size; }
+
+/* This thread's share of a grid of tiles, cut along the side that balances better. */
+typedef struct { long row, row_end, column, column_end; } share;
+static share share_of(long rows, long columns) {
+  long threads = omp_get_num_threads(), me = omp_get_thread_num();
+  if (parts(rows, threads) * columns < parts(columns, threads) * rows)
+    return (share){rows * me / threads, rows * (me + 1) / threads, 0, columns};
+  return (share){0, rows, columns * me / threads, columns * (me + 1) / threads};
+}
+
+/* Transposes LANES x LANES values: at step s, blocks of s x s change places. */
+INLINE void transpose_block(vec *v) {
+#if defined(__clang__) /* has no __builtin_shuffle */
+  float from[LANES][LANES];
+  for (int i = 0; i < LANES; i++) store(from[i], v[i]);
+  for (int i = 0; i < LANES; i++)
+    for (int l = 0; l < LANES; l++) v[i][l] = from[l][i];
+#else
+  typedef int index __attribute__((vector_size(4 * LANES)));
+  UNROLL for (int s = 1; s < LANES; s *= 2) {
+    index low, high;
+    UNROLL for (int l = 0; l < LANES; l++) {
+      low[l] = l & s ? LANES + l - s : l;
+      high[l] = l & s ? LANES + l : l + s;
+    }
+    UNROLL for (int i = 0; i < LANES; i++)
+      if (!(i & s)) {
+        vec a = v[i], b = v[i + s];
+        v[i] = __builtin_shuffle(a, b, low), v[i + s] = __builtin_shuffle(a, b, high);
+      }
+  }
+#endif
+}
+
+/* Lane i: the sum of v[i]'s lanes. */
+INLINE vec lane_sums(vec *v) {
+  transpose_block(v);
+  vec sum = v[0];
+  UNROLL for (int i = 1; i < LANES; i++) sum += v[i];
+  return sum;
+}
+
+/* A panel [k][width] of a matrix whose value (line, k) is p[line * stride + k * k_stride], one of
+ * the strides being 1. Lines beyond `lines` are zero. May write LANES floats past the panel. */
+INLINE void pack(const float *p, long stride, long k_stride, long lines, long depth,
+                 const long width, float *out) {
+  long k = 0;
+  if (stride == 1 && lines >= width) {
+    for (; k < depth; k++) memcpy(out + k * width, p + k * k_stride, sizeof(float) * width);
+    return;
+  }
+  if (k_stride == 1)
+    for (; k + LANES <= depth; k += LANES)
+      for (long first = 0; first < width; first += LANES) {
+        vec v[LANES];
+        UNROLL for (int i = 0; i < LANES; i++)
+          v[i] = first + i < lines ? load(p + (first + i) * stride + k) : (vec){0};
+        transpose_block(v);
+        UNROLL for (int i = 0; i < LANES; i++) store(out + (k + i) * width + first, v[i]);
+      }
+  for (; k < depth; k++)
+    for (long i = 0; i < width; i++)
+      out[k * width + i] = i < lines ? p[i * stride + k * k_stride] : 0;
+}
+
+static void tile(long depth, const float *a, const float *b, float *c, long stride, long rows,
+                 long columns, int add) {
+  vec sum[TILE_ROWS][2];
+  UNROLL for (int r = 0; r < TILE_ROWS; r++) sum[r][0] = sum[r][1] = (vec){0};
+  for (; depth--; a += TILE_ROWS, b += TILE_COLUMNS) {
+    vec b0 = load(b), b1 = load(b + LANES);
+    UNROLL for (int r = 0; r < TILE_ROWS; r++) sum[r][0] += a[r] * b0, sum[r][1] += a[r] * b1;
+  }
+  if (rows >= TILE_ROWS && columns >= TILE_COLUMNS) {
+    UNROLL for (int r = 0; r < TILE_ROWS; r++) {
+      float *p = c + r * stride;
+      store(p, add ? load(p) + sum[r][0] : sum[r][0]);
+      store(p + LANES, add ? load(p + LANES) + sum[r][1] : sum[r][1]);
+    }
+    return;
+  }
+  float edge[TILE_ROWS][TILE_COLUMNS];
+  UNROLL for (int r = 0; r < TILE_ROWS; r++) {
+    store(edge[r], sum[r][0]);
+    store(edge[r] + LANES, sum[r][1]);
+  }
+  for (long r = 0; r < min_of(rows, TILE_ROWS); r++)
+    for (long j = 0; j < min_of(columns, TILE_COLUMNS); j++)
+      c[r * stride + j] = add ? c[r * stride + j] + edge[r][j] : edge[r][j];
+}
+
+/* Floats of workspace that gemm() needs. */
+static long gemm_space(long m, long k) {
+  long depth = min_of(k, DEPTH);
+  return parts(m, TILE_ROWS) * (TILE_ROWS * depth + LANES) + PACKED_B
+         + (TILE_COLUMNS + 1) * DEPTH;
+}
+
+/* C[m][n] (+)= sum over k of A[m][k] B[k][n], where A[m][k] is a[m * a_m + k * a_k] and B[k][n] is
+ * b[k * b_k + n * b_n]; one of the two strides of each must be 1. */
+static void gemm(long m, long n, long k, const float *a, long a_m, long a_k, const float *b,
+                 long b_k, long b_n, float *c, long c_m, int add, float *space) {
+  long depth = parts(k, parts(k, DEPTH)), panels = parts(m, TILE_ROWS);
+  long wide = max_of(PACKED_B / depth / TILE_COLUMNS, 1) * TILE_COLUMNS;
+  long a_size = TILE_ROWS * depth + LANES, b_size = TILE_COLUMNS * depth;
+  float *packed_a = space, *packed_b = space + panels * a_size;
+  for (long k0 = 0; k0 < k; k0 += depth, add = 1) {
+    long d = min_of(depth, k - k0);
+#pragma omp for schedule(static) nowait
+    for (long i = 0; i < panels; i++) {
+      long r = i * TILE_ROWS;
+      pack(a + r * a_m + k0 * a_k, a_m, a_k, min_of(m - r, TILE_ROWS), d, TILE_ROWS,
+           packed_a + i * a_size);
+    }
+    for (long n0 = 0; n0 < n; n0 += wide) {
+      long columns = parts(min_of(wide, n - n0), TILE_COLUMNS);
+#pragma omp for schedule(static)
+      for (long j = 0; j < columns; j++) {
+        long q = n0 + j * TILE_COLUMNS;
+        pack(b + k0 * b_k + q * b_n, b_n, b_k, n - q, d, TILE_COLUMNS, packed_b + j * b_size);
+      }
+      share s = share_of(panels, columns);
+      for (long block = s.row; block < s.row_end; block += ROW_BLOCK)
+        for (long j = s.column; j < s.column_end; j++)
+          for (long i = block; i < min_of(block + ROW_BLOCK, s.row_end); i++) {
+            long r = i * TILE_ROWS, q = n0 + j * TILE_COLUMNS;
+            tile(d, packed_a + i * a_size, packed_b + j * b_size, c + r * c_m + q, c_m, m - r,
+                 n - q, add);
+          }
+#pragma omp barrier
+    }
+  }
+}

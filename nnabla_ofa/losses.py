@@ -1,0 +1,61 @@
+"""What a step minimises: cross-entropy with smoothed labels, and distillation.
+
+Losses act on logits that are already computed, and leave their gradient in the logits' grad: the
+network's backward starts there. So one forward and one backward serve all archs of a step.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+
+from .recipe import Train
+
+
+def soft_cross_entropy(logits: nn.Variable, target: nn.Variable) -> nn.Variable:
+    """Mean over the batch of -sum(target * log softmax(logits)); both (N, classes)."""
+    return F.mean(-F.sum(target * F.log_softmax(logits, axis=1), axis=1))
+
+
+def smooth_targets(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
+    """One-hot targets (N, classes) that give `smoothing` of their weight to all classes alike."""
+    targets = np.full((len(labels), classes), smoothing / classes, np.float32)
+    targets[np.arange(len(labels)), labels] += 1 - smoothing
+    return targets
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Class probabilities (N, classes) of float32 logits."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def loss_gradients(outputs: Sequence[nn.Variable], labels: np.ndarray, settings: Train, scale: float,
+                   teacher_logits: Optional[np.ndarray]) -> float:
+    """Loss of the computed logits; leaves `scale` times its gradient in each output's grad.
+
+    The loss of an arch is cross-entropy with smoothed labels, plus `distill` times the
+    cross-entropy with the teacher's soft targets; archs count alike. With in-place distillation
+    (Yu & Huang, ICCV 2019) the first arch is the only target of the others.
+    """
+    targets = smooth_targets(labels, outputs[0].shape[1], settings.label_smoothing)
+    soft = None if teacher_logits is None else softmax(teacher_logits)
+    own = softmax(outputs[0].d) if settings.inplace_distill else None
+    losses = []
+    for i, output in enumerate(outputs):
+        logits = output.get_unlinked_variable(need_grad=True)
+        hard = own if own is not None and i > 0 else targets
+        loss = soft_cross_entropy(logits, nn.Variable.from_numpy_array(hard))
+        if soft is not None:
+            loss = loss + settings.distill * soft_cross_entropy(
+                logits, nn.Variable.from_numpy_array(soft))
+        losses.append(loss / len(outputs))
+    total = losses[0] if len(losses) == 1 else F.add_n(*losses)
+    total.forward()
+    for output in outputs:
+        output.grad.zero()
+    total.backward(scale)
+    return float(total.d)

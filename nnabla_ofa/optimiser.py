@@ -1,0 +1,71 @@
+"""SGD with momentum over the parameters that the drawn archs touch."""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping
+
+import nnabla as nn
+import nnabla.solvers as S
+import numpy as np
+
+from .recipe import Train
+from .supernet import Network
+
+
+class Optimiser:
+    """SGD with momentum; weight decay on convolution and affine weights only."""
+
+    def __init__(self, net: Network, settings: Train):
+        self.settings = settings
+        self.variables = {n: v for n, v in net.scope_items().items() if v.need_grad}
+        self._groups = {}
+        for decays in (True, False):
+            solver = S.Momentum(lr=0.0, momentum=settings.momentum)
+            solver.set_parameters({n: v for n, v in self.variables.items()
+                                   if n.endswith("/W") == decays})
+            self._groups[decays] = solver
+
+    def zero_grad(self) -> None:
+        """Forget all gradients; untouched ones then stay marked as zero."""
+        for solver in self._groups.values():
+            solver.zero_grad()
+
+    def touched(self) -> Dict[str, nn.Variable]:
+        """The parameters that the drawn archs used: only these move."""
+        return {n: v for n, v in self.variables.items() if not v.grad.zeroing}
+
+    def update(self, lr: float) -> None:
+        """One step on the touched parameters."""
+        if self.settings.clip_grad is not None:
+            norm = gradient_norm(self.touched().values())
+            if norm > self.settings.clip_grad:
+                for solver in self._groups.values():
+                    solver.scale_grad(self.settings.clip_grad / norm)
+        for decays, solver in self._groups.items():
+            solver.set_learning_rate(lr)
+            if decays and self.settings.weight_decay:
+                solver.weight_decay(self.settings.weight_decay)
+            solver.update()
+
+    def state(self) -> Dict[str, np.ndarray]:
+        """Momentum of every parameter and how often each was updated, for a checkpoint."""
+        found = {}
+        for solver in self._groups.values():
+            for name, state in solver.get_states().items():
+                found[f"momentum/{name}"] = state.pstate["m"].d.copy()
+                found[f"updates/{name}"] = np.array([state.t], np.float32)
+        return found
+
+    def set_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `state`."""
+        for solver in self._groups.values():
+            states = solver.get_states()
+            for name, state in states.items():
+                state.pstate["m"].d = arrays[f"momentum/{name}"]
+                state.t = int(arrays[f"updates/{name}"][0])
+            solver.set_states(states)
+
+
+def gradient_norm(variables) -> float:
+    """L2 norm of all gradients together."""
+    return float(np.sqrt(sum(float(np.vdot(v.g, v.g)) for v in variables)))

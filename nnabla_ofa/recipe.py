@@ -1,0 +1,262 @@
+"""Recipes: a YAML file under args/ as frozen values, checked key by key.
+
+Every key has a default here or is required; an unknown key, a wrong type or a value out of range is
+an `OfaError` that names it. Any value can be overridden: "train.momentum=0.8", "stages.kernel.lr=0.1".
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import yaml
+
+from .arch import Arch, Space
+from .data import Augment
+from .errors import OfaError
+from .supernet import NetConfig
+
+ARGS = Path(__file__).resolve().parents[1] / "args"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, at which sizes.
+
+    source: "digits" or a folder; None: the user names it (--data or OFA_DATA).
+    image_sizes: sides in pixels that training draws from; valid_sizes: those reported on.
+    held_out: fraction of the training set kept for choosing. calibration_images: for BN statistics.
+    """
+
+    source: Optional[str] = None
+    image_sizes: Tuple[int, ...] = (128, 160, 192, 224)
+    valid_sizes: Tuple[int, ...] = (160, 224)
+    held_out: float = 0.01
+    calibration_images: int = 2048
+    augment: Augment = field(default_factory=Augment)
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Train:
+    """How every stage trains.
+
+    batch_size: images of one pass on one process, over which BN takes its statistics;
+    global_batch: images of one update, a multiple of batch_size times the processes.
+    schedule: "exponential", lr times lr_decay every `decay_epochs` epochs, or "cosine", down to 0 at
+    the stage's end; both after a linear warm-up over `warmup_epochs`. distill: weight of the frozen full network's soft
+    targets, in stages that start from another one. subnets_per_step: archs of one update. sandwich:
+    the largest and the smallest among them always; inplace_distill: the largest teaches the others.
+    clip_grad: largest L2 norm of the whole gradient, None for no limit.
+    """
+
+    batch_size: int = 64
+    global_batch: int = 512
+    momentum: float = 0.9
+    weight_decay: float = 1e-5
+    schedule: str = "exponential"
+    lr_decay: float = 0.94
+    decay_epochs: float = 2.0
+    warmup_epochs: float = 0.0
+    label_smoothing: float = 0.1
+    distill: float = 1.0
+    subnets_per_step: int = 1
+    sandwich: bool = False
+    inplace_distill: bool = False
+    clip_grad: Optional[float] = None
+    keep_checkpoints: int = 5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run: a search space, the space whose weights it starts from (None: new ones)."""
+
+    name: str
+    space: str
+    epochs: int
+    lr: float
+    start: Optional[str] = None
+    validate: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Training of one extracted subnet, without distillation."""
+
+    subnet: Optional[str] = None
+    epochs: int = 5
+    lr: float = 0.005
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A net, a data set, and the stages that train it."""
+
+    name: str
+    net: NetConfig
+    data: Data
+    train: Train
+    stages: Tuple[Stage, ...]
+    finetune: Finetune = field(default_factory=Finetune)
+
+    def __post_init__(self):
+        check(self)
+
+    def stage(self, space: str) -> Stage:
+        """The stage that trains `space` (any spelling of its name); OfaError names those there are."""
+        wanted = Space.parse(space, self.net.middle_blocks)
+        for stage in self.stages:
+            if Space.parse(stage.space, self.net.middle_blocks) == wanted:
+                return stage
+        raise OfaError(f"recipe {self.name} has no stage for search space {space}; it has "
+                       f"{', '.join(stage.space for stage in self.stages)}")
+
+    def chain(self, space: str) -> Tuple[Stage, ...]:
+        """The stages that lead to `space`, first one first."""
+        stage = self.stage(space)
+        before = self.chain(stage.start) if stage.start else ()
+        return (*before, stage)
+
+    def settings(self) -> Dict[str, Any]:
+        """All values as plain dicts and lists, for records and for comparing."""
+        return asdict(self)
+
+
+def check(recipe: Recipe) -> None:
+    """OfaError naming the first value that is out of range."""
+    data, train = recipe.data, recipe.train
+    rules = [("data.image_sizes", data.image_sizes, min(data.image_sizes, default=0) >= 1, "positive"),
+             ("data.valid_sizes", data.valid_sizes, min(data.valid_sizes, default=0) >= 1, "positive"),
+             ("data.held_out", data.held_out, 0 < data.held_out < 1, "between 0 and 1"),
+             ("data.calibration_images", data.calibration_images, data.calibration_images >= 1, ">= 1"),
+             ("data.workers", data.workers, data.workers >= 0, "0 or more"),
+             ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
+             ("train.global_batch", train.global_batch,
+              train.global_batch >= 1 and train.global_batch % train.batch_size == 0,
+              f"a multiple of train.batch_size={train.batch_size}"),
+             ("train.momentum", train.momentum, 0 <= train.momentum < 1, "in [0, 1)"),
+             ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
+             ("train.schedule", train.schedule, train.schedule in ("exponential", "cosine"),
+              "exponential or cosine"),
+             ("train.lr_decay", train.lr_decay, 0 < train.lr_decay <= 1, "in (0, 1]"),
+             ("train.decay_epochs", train.decay_epochs, train.decay_epochs > 0, "positive"),
+             ("train.warmup_epochs", train.warmup_epochs, train.warmup_epochs >= 0, "0 or more"),
+             ("train.label_smoothing", train.label_smoothing, 0 <= train.label_smoothing < 1, "in [0, 1)"),
+             ("train.distill", train.distill, train.distill >= 0, "0 or more"),
+             ("train.subnets_per_step", train.subnets_per_step,
+              train.subnets_per_step >= (2 if train.sandwich else 1), "1 or more, 2 with sandwich"),
+             ("train.inplace_distill", train.inplace_distill, train.sandwich or not train.inplace_distill,
+              "possible without train.sandwich=true"),
+             ("train.clip_grad", train.clip_grad, train.clip_grad is None or train.clip_grad > 0, "positive"),
+             ("train.keep_checkpoints", train.keep_checkpoints, train.keep_checkpoints >= 2, "2 or more"),
+             ("stages", "[]", len(recipe.stages) >= 1, "one or more"),
+             ("finetune.epochs", recipe.finetune.epochs, recipe.finetune.epochs >= 1, "1 or more"),
+             ("finetune.lr", recipe.finetune.lr, recipe.finetune.lr > 0, "positive")]
+    for stage in recipe.stages:
+        rules += [(f"stages.{stage.name}.epochs", stage.epochs, stage.epochs >= 1, "1 or more"),
+                  (f"stages.{stage.name}.lr", stage.lr, stage.lr > 0, "positive")]
+    for key, value, good, allowed in rules:
+        if not good:
+            raise OfaError(f"recipe {recipe.name}: {key}={value} is not {allowed}")
+    for stage in recipe.stages:
+        space = Space.parse(stage.space, recipe.net.middle_blocks)
+        for subnet in stage.validate:
+            space.check(Arch.parse(subnet, recipe.net.middle_blocks))
+        if stage.start is not None and stage.start not in [s.space for s in recipe.stages]:
+            raise OfaError(f"recipe {recipe.name}: stages.{stage.name}.start={stage.start} is not the "
+                           "space of a stage")
+    if recipe.finetune.subnet:
+        Arch.parse(recipe.finetune.subnet, recipe.net.middle_blocks)
+
+
+def load_recipe(name, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a name under args/ or of a YAML file, with "key.key=value" overrides."""
+    path = Path(name) if str(name).endswith((".yaml", ".yml")) else ARGS / f"{name}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(sorted(p.stem for p in ARGS.glob("*.yaml")))
+        raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are {known}, "
+                       "or give the path of a .yaml file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OfaError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise OfaError(f"recipe {path} is not a mapping with the keys net, data, train, stages")
+    for override in overrides:
+        _override(values, override)
+    values.setdefault("name", path.stem)
+    return from_settings(values, str(path))
+
+
+def from_settings(values: Dict[str, Any], source: str = "recipe") -> Recipe:
+    """A `Recipe` of plain values (the inverse of `Recipe.settings`)."""
+    return _convert(values, Recipe, "", source)
+
+
+def _override(values: Dict[str, Any], text: str) -> None:
+    """Set the value that "a.b.c=value" names; stages are named by their names."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise OfaError(f"override {text!r} is not of the form key.key=value, "
+                       "for example train.momentum=0.8")
+    node: Any = values
+    for key in keys[:-1]:
+        if isinstance(node, list):
+            named = [item for item in node if isinstance(item, dict) and item.get("name") == key]
+            if not named:
+                raise OfaError(f"override {text!r}: there is no stage named {key!r}")
+            node = named[0]
+        else:
+            node = node.setdefault(key, {})
+        if not isinstance(node, (dict, list)):
+            raise OfaError(f"override {text!r}: {key} holds no further keys")
+    try:
+        node[keys[-1]] = yaml.safe_load(value)
+    except (yaml.YAMLError, TypeError) as error:
+        raise OfaError(f"override {text!r} cannot be read") from error
+
+
+def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
+    """`value` as the annotated type `kind`; OfaError names the key `where` it is not."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if is_dataclass(kind):
+        return _convert_mapping(value, kind, where, source)
+    if origin is typing.Union:
+        return None if value is None else _convert(value, inner[0], where, source)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise OfaError(f"{source}: {where}={value!r} is not a list")
+        if inner[-1] is not Ellipsis and len(value) != len(inner):
+            raise OfaError(f"{source}: {where}={value!r} does not have {len(inner)} values")
+        return tuple(_convert(v, inner[0], f"{where}[{i}]", source) for i, v in enumerate(value))
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is float and isinstance(value, str):
+        try:  # YAML reads 1e-5 as text
+            value, number = float(value), True
+        except ValueError:
+            pass
+    if kind is float and number:
+        return float(value)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise OfaError(f"{source}: {where}={value!r} is not {'a number' if kind is float else kind.__name__}")
+
+
+def _convert_mapping(value: Any, kind: Any, where: str, source: str) -> Any:
+    prefix = f"{where}." if where else ""
+    if not isinstance(value, dict):
+        raise OfaError(f"{source}: {where or 'the file'} is not a mapping of keys to values")
+    types, known = typing.get_type_hints(kind), [f.name for f in fields(kind)]
+    for key in value:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise OfaError(f"{source}: unknown key {prefix}{key}; {hint}")
+    for f in fields(kind):
+        if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
+            raise OfaError(f"{source}: {prefix}{f.name} is missing")
+    return kind(**{key: _convert(v, types[key], f"{prefix}{key}", source) for key, v in value.items()})

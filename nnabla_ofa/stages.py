@@ -1,0 +1,282 @@
+"""Progressive shrinking: each stage's network from the one before, trained, calibrated, judged.
+
+A run lives in one folder, a stage in a folder of its own below it:
+
+    <output>/<space>/checkpoint-0007.h5   training states, the newest few
+                     best.h5              the network of the epoch with the best held-out top-1
+                     weights.h5           the network of the last epoch: the stage is done
+    <output>/records/<recipe>/*.json      what the tables are made of
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from . import checkpoint, records
+from .arch import Arch, Space
+from .comm import barrier, require_agreement
+from .data import calibration_indices, open_dataset, split
+from .errors import OfaError
+from .evaluate import Frozen, Images, Result, calibrate_subnets, evaluate_archs
+from .recipe import Recipe, Stage
+from .supernet import Network
+from .train import Loop
+
+
+@dataclass
+class Lab:
+    """A recipe's data, opened: what training, choosing and reporting see.
+
+    train: images to learn from; valid: held out of the training set, for choosing; test: for
+    reporting only. calibration: training images that BN statistics come from.
+    """
+
+    recipe: Recipe
+    seed: int
+    comm: object
+
+    def __post_init__(self):
+        data = self.recipe.data
+        everything, test = open_dataset(data.source)
+        self.train, valid = split(everything, data.held_out, self.seed)
+        chosen = calibration_indices(len(self.train), data.calibration_images, self.seed)
+        self.classes = everything.classes
+        self.calibration = self._images(self.train, chosen)
+        self.valid, self.test = self._images(valid), self._images(test)
+
+    def _images(self, dataset, indices=None) -> Images:
+        indices = np.arange(len(dataset)) if indices is None else indices
+        return Images(dataset, indices, self.recipe.data.augment, self.recipe.train.batch_size,
+                      self.recipe.data.workers)
+
+    def fingerprint(self) -> Dict[str, object]:
+        """The data's part of what must not change in a resumed run."""
+        return {"data.images": len(self.train), "data.classes": len(self.classes),
+                "data.labels": zlib.crc32(np.ascontiguousarray(self.train.labels).tobytes())}
+
+    def judge(self, net: Network, archs: Sequence[Optional[Arch]], size: int,
+              on: str = "test") -> List[Result]:
+        """Results of archs at `size` pixels on the "test" or "valid" images."""
+        return evaluate_archs(net, archs, size, self.calibration, getattr(self, on), self.comm)
+
+    def calibrated(self, net: Network, arch: Optional[Arch], size: int) -> Network:
+        """The stand-alone subnet with BN statistics of `size` pixels."""
+        subnet = net.extract(arch)
+        calibrate_subnets([subnet], self.calibration.batches(size, self.comm),
+                          self.calibration.count(), self.comm)
+        return subnet
+
+    def rows(self, net: Network, archs: Sequence[Optional[Arch]], on: str = "test",
+             say: Callable[[str], None] = print) -> List[dict]:
+        """Record rows of archs at every valid size; says each result as it comes."""
+        found = []
+        for size in self.recipe.data.valid_sizes:
+            for arch, result in zip(archs, self.judge(net, archs, size, on)):
+                cost = net.cost(arch, size)
+                found.append({"subnet": str(net.arch(arch)), "image_size": size, "split": on,
+                              **result._asdict(), "parameters": cost.parameters, "macs": cost.macs})
+                say(f"{short(net.arch(arch))} at {size}: {cost.parameters / 1e6:.2f} M parameters, "
+                    f"{cost.macs / 1e6:.1f} M MACs")
+                say(result.line())
+        return found
+
+
+def short(arch: Arch) -> str:
+    """"8 x XP1 7x7 3" where all blocks are equal, else the whole name."""
+    return f"{len(arch.blocks)} x {arch.blocks[0]}" if len(set(arch.blocks)) == 1 else str(arch)
+
+
+@dataclass
+class Run:
+    """Stages of one recipe in one output folder."""
+
+    lab: Lab
+    output: Path
+    command: str
+    kernels: str = "auto"
+    accept_changes: bool = False
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.lab.recipe
+
+    def folder(self, stage: Stage) -> Path:
+        return self.output / stage.space
+
+    def weights(self, stage: Stage) -> Path:
+        """The file whose presence means that the stage is done."""
+        return self.folder(stage) / "weights.h5"
+
+    def say(self, text: str) -> None:
+        if self.lab.comm.rank == 0:
+            print(text, flush=True)
+
+    def up_to(self, space: str, only: bool = False) -> None:
+        """Train every stage up to that of `space` whose result is not there yet.
+
+        only: just that stage; OfaError says which file it misses.
+        """
+        for stage in (self.recipe.stage(space),) if only else self.recipe.chain(space):
+            if self.weights(stage).exists():
+                self.say(f"stage {stage.name} ({stage.space}) is done: {self.weights(stage)}")
+            else:
+                self.train(stage)
+
+    def train(self, stage: Stage) -> None:
+        """One stage from its start to its weights and its record."""
+        start = time.time()
+        net = self._start(stage)
+        self.say(f"stage {stage.name}: {stage.space}, {stage.epochs} epochs, lr {stage.lr:g}, "
+                 f"from {stage.start or 'new weights'}")
+        with lock(self.folder(stage), self.lab.comm):
+            history = self.fit(net, stage, self.folder(stage), self._teachers(stage))
+            rows = self.lab.rows(net, [net.arch(s) for s in stage.validate] or [None], say=self.say)
+            size = max(self.recipe.data.valid_sizes)
+            net.adopt_statistics(self.lab.calibrated(net, None, size), net.space.largest())
+            self.record("train", stage, stage.name, history, rows, time.time() - start)
+            if self.lab.comm.rank == 0:
+                net.save(self.weights(stage))
+        barrier(self.lab.comm)  # the next stage, on every rank, starts from that file
+
+    def fit(self, net: Network, stage: Stage, folder: Path, teachers: dict) -> List[dict]:
+        """Run the training loop of `stage` on `net` in `folder`; its history."""
+        fingerprint = {**settings_that_matter(self.recipe, stage), **self.lab.fingerprint(),
+                       "seed": self.lab.seed}
+        require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
+        refuse_changes(folder, fingerprint, self.accept_changes)
+        archs = list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
+        size = max(self.recipe.data.valid_sizes)
+
+        def validate(net: Network) -> float:
+            return float(np.mean([r.top1 for r in self.lab.judge(net, archs, size, on="valid")]))
+
+        return Loop(net, stage, self.recipe, self.lab.seed, self.lab.train, folder, self.lab.comm,
+                    validate, teachers, fingerprint).run()
+
+    def finetune(self, net: Network, subnet: Optional[str], save: Optional[Path] = None) -> Path:
+        """Extract a subnet, train it alone, judge it before and after; the file it is saved to."""
+        if subnet is None:
+            raise OfaError('name a subnet: --subnet "XP1 7x7 2, ..." (the recipe names none)')
+        start, settings = time.time(), self.recipe.finetune
+        arch = net.arch(subnet)
+        alone = net.extract(arch)
+        alone.kernels = self.kernels
+        stage = Stage("finetune", str(arch.canonical()), settings.epochs, settings.lr)
+        folder = self.output / f"finetune-{zlib.crc32(stage.space.encode()):08x}"
+        self.say(f"before fine-tuning of {arch}:")
+        before = self.lab.rows(alone, [None], say=self.say)
+        with lock(folder, self.lab.comm):
+            history = self.fit(alone, stage, folder, {})
+            alone = self.lab.calibrated(alone, None, max(self.recipe.data.valid_sizes))
+            self.say("after fine-tuning:")
+            after = self.lab.rows(alone, [None], say=self.say)
+            rows = [{**row, "subnet": str(arch), "when": when}
+                    for when, found in (("before", before), ("after", after)) for row in found]
+            self.record("finetune", replace(stage, space=net.info.get("space", "")), "finetune",
+                        history, rows, time.time() - start)
+            path = save or folder / "subnet.h5"
+            if self.lab.comm.rank == 0:
+                alone.save(path)
+        self.say(f"saved: {path}")
+        return path
+
+    def record(self, kind: str, stage: Stage, name: str, history, rows, seconds: float) -> None:
+        """Write the run's record."""
+        comm = self.lab.comm
+        if comm.rank:
+            return
+        record = {**records.describe_run(self.command, self.lab.seed, comm.size), "kind": kind,
+                  "recipe": self.recipe.name, "stage": name, "space": stage.space,
+                  "seconds": round(seconds, 1), "settings": self.recipe.settings(),
+                  "history": history, "results": rows}
+        self.say(f"record: {records.write(self.output / 'records', record)}")
+
+    def _start(self, stage: Stage) -> Network:
+        """The network that a stage begins with: new, or the start's, sorted and widened."""
+        data = self.recipe.data
+        info = {"classes": list(self.lab.classes), "mean": list(data.augment.mean),
+                "std": list(data.augment.std), "image_sizes": list(data.image_sizes),
+                "recipe": self.recipe.name, "stage": stage.name, "space": stage.space,
+                "seed": self.lab.seed}
+        if stage.start is None:
+            config = replace(self.recipe.net, classes=len(self.lab.classes))
+            net = Network.create(config, stage.space, self.lab.seed)
+        else:
+            path = self.weights(self.recipe.stage(stage.start))
+            if not path.exists():
+                raise OfaError(f"stage {stage.name} starts from {path}, which is not there: run the "
+                               f"same command without --only, or with --search-space {stage.start}")
+            net = checkpoint.load_network(path)
+            if _expands(stage.space) != _expands(stage.start):
+                net.sort_channels()
+            net = net.widened(stage.space)
+        net.info, net.kernels = info, self.kernels
+        return net
+
+    def _teachers(self, stage: Stage) -> Dict[int, Frozen]:
+        """Per image size the frozen full network, where the stage distils from it."""
+        first = self.recipe.chain(stage.space)[0]
+        if first == stage or not self.recipe.train.distill:
+            return {}
+        teacher = checkpoint.load_network(self.weights(first))
+        teacher.kernels = self.kernels
+        return {size: Frozen(self.lab.calibrated(teacher, None, size))
+                for size in self.recipe.data.image_sizes}
+
+
+def _expands(space: str):
+    return Space.parse(space).blocks[0].expands
+
+
+def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
+    """The settings, flat, that a resumed run must share with its beginning."""
+    settings = recipe.settings()
+    kept = {"net": settings["net"], "data": settings["data"], "train": settings["train"]}
+    flat = {f"{group}.{key}": value for group, values in kept.items() for key, value in values.items()}
+    for harmless in ("data.workers", "data.source", "data.valid_sizes", "train.keep_checkpoints"):
+        flat.pop(harmless)
+    flat.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
+    return flat
+
+
+def refuse_changes(folder: Path, fingerprint: dict, accept: bool) -> None:
+    """OfaError with the differing keys if the run in `folder` was begun with other settings."""
+    found = checkpoint.newest_checkpoint(folder, log=lambda text: None)
+    if found is None or accept:
+        return
+    before, now = found[1]["fingerprint"], _plain(fingerprint)
+    changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now}
+               if before.get(key) != now.get(key)]
+    if changed:
+        raise OfaError(f"{folder} was begun with other settings ({'; '.join(changed)}): undo the "
+                       "change, choose another --output, or say --accept-changes")
+
+
+def _plain(value):
+    """What JSON makes of a value: tuples become lists."""
+    import json
+    return json.loads(json.dumps(value))
+
+
+@contextmanager
+def lock(folder: Path, comm):
+    """Hold `folder` for this run; OfaError if another process is writing there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if comm.rank:
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OfaError(f"another run is writing to {folder}: wait for it, or choose another "
+                           "--output") from error
+        yield

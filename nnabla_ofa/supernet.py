@@ -1,0 +1,337 @@
+"""A network and its weights: create, load, save, compute logits, sort channels, extract a subnet.
+
+`Network` is a configuration, a search space and a parameter scope of its own; nothing of it is
+global. A supernet and a stand-alone subnet are the same thing over different spaces.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import nnabla as nn
+import numpy as np
+
+from . import ops
+from .arch import Arch, Space
+from .errors import OfaError
+from .nets import family
+from .nets.xception import WIDTHS
+from .ops import Cost, Layer, Mode, Residual, Separable
+
+Arrays = Dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """What fixes a network besides its search space.
+
+    widths: the eight base widths of the family, times `width_mult`, rounded to multiples of 8.
+    stem_stride: 2, or 1 for images of 32 pixels. middle_blocks: 8 is Xception41, 16 Xception65.
+    dropout: rate in [0, 1) before the classifier. bn_eps, bn_decay: of every BN.
+    """
+
+    family: str = "xception"
+    classes: int = 1000
+    widths: Tuple[int, ...] = WIDTHS
+    width_mult: float = 1.0
+    middle_blocks: int = 8
+    stem_stride: int = 2
+    dropout: float = 0.1
+    bn_eps: float = 1e-5
+    bn_decay: float = 0.9
+
+    def __post_init__(self):
+        family(self.family)
+        object.__setattr__(self, "widths", tuple(self.widths))
+        for name, good, allowed in (
+                ("classes", self.classes >= 1, "1 or more"),
+                ("widths", len(self.widths) == 8 and min(self.widths) >= 1, "8 positive integers"),
+                ("width_mult", self.width_mult > 0, "a positive number"),
+                ("middle_blocks", self.middle_blocks >= 1, "1 or more"),
+                ("stem_stride", self.stem_stride in (1, 2), "1 or 2"),
+                ("dropout", 0 <= self.dropout < 1, "in [0, 1)"),
+                ("bn_eps", self.bn_eps > 0, "positive"),
+                ("bn_decay", 0 <= self.bn_decay < 1, "in [0, 1)")):
+            if not good:
+                raise OfaError(f"net.{name}={getattr(self, name)} is not {allowed}")
+
+
+@dataclass
+class Network:
+    """Weights of `space` under one configuration.
+
+    scope: parameter name -> nn.Variable (as `nn.parameter_scope` uses it).
+    info: what a file should carry besides weights: class names, normalisation, image size, stage.
+    kernels: "fast" (fused CPU functions), "nnabla" (its own functions) or "auto" (fast where it can).
+    """
+
+    config: NetConfig
+    space: Space
+    scope: "OrderedDict" = field(default_factory=OrderedDict)
+    info: dict = field(default_factory=dict)
+    kernels: str = "auto"
+
+    @classmethod
+    def create(cls, config: NetConfig, space: Union[Space, str], seed: int = 0) -> "Network":
+        """A network with new weights; the same (config, space, seed) gives the same values."""
+        net = cls(config, _space(space, config))
+        net.set_arrays({
+            name: ops.initial_value(p, np.random.default_rng([seed, zlib.crc32(name.encode())]))
+            for name, p in net.declared().items()})
+        return net
+
+    # What it is made of -------------------------------------------------------------------
+
+    def arch(self, arch: Union[Arch, str, None]) -> Arch:
+        """`arch` as a value of this space: text is parsed, None is the largest one."""
+        if arch is None:
+            return self.space.largest()
+        if isinstance(arch, str):
+            arch = Arch.parse(arch, len(self.space.blocks))
+        return self.space.check(arch)
+
+    def layers(self, arch: Union[Arch, str, None] = None) -> Tuple[Layer, ...]:
+        """The layers of `arch` over this network's stored weights."""
+        return family(self.config.family)(self.config, self.space, self.arch(arch))
+
+    def declared(self) -> Dict[str, ops.Parameter]:
+        """Every array that this network stores, by name."""
+        return {name: p for layer in self.layers() for name, p in ops.parameters(layer).items()}
+
+    def arrays(self) -> Arrays:
+        """Copies of all stored arrays, float32, by name, in the order of `declared`."""
+        return {name: np.array(self.scope_items()[name].d, np.float32) for name in self.declared()}
+
+    def scope_items(self) -> Dict[str, nn.Variable]:
+        """The variables of all stored arrays by full name."""
+        with nn.parameter_scope("", self.scope):
+            return nn.get_parameters(grad_only=False)
+
+    def set_arrays(self, arrays: Mapping[str, np.ndarray], source: str = "weights") -> None:
+        """Take `arrays` as all weights; OfaError names what is missing, unknown or misshapen."""
+        declared = self.declared()
+        check_names(declared, arrays, source)
+        with nn.parameter_scope("", self.scope):
+            current = nn.get_parameters(grad_only=False)
+            for name, p in declared.items():
+                if name in current:
+                    current[name].d = arrays[name]
+                else:
+                    value = nn.Variable.from_numpy_array(np.array(arrays[name], np.float32))
+                    value.need_grad = p.trained
+                    nn.parameter.set_parameter(name, value)
+
+    # What it computes ---------------------------------------------------------------------
+
+    def mode(self, batch_stat: bool, track: bool = False) -> Mode:
+        """A graph mode with this network's BN settings and choice of kernels."""
+        fast = ops.fast_by_default() if self.kernels == "auto" else self.kernels == "fast"
+        return Mode(batch_stat, track, fast, self.config.bn_eps, self.config.bn_decay)
+
+    def build(self, x: nn.Variable, archs: Sequence[Arch], mode: Mode,
+              statistics: Optional[ops.Statistics] = None,
+              dropout_mask: Optional[nn.Variable] = None) -> List[nn.Variable]:
+        """Logits (N, classes) of every arch on images `x` (N, 3, H, W).
+
+        Archs share the graph of the layers that they have in common from the input on: the entry
+        flow always, and every leading middle block that is the same in them.
+        """
+        nodes = {(): ops.images(x, mode)}
+        outputs = []
+        with nn.parameter_scope("", self.scope):
+            for arch in archs:
+                layers = self.layers(arch)
+                for depth in range(1, len(layers) + 1):
+                    if layers[:depth] not in nodes:
+                        nodes[layers[:depth]] = ops.build(nodes[layers[:depth - 1]], layers[depth - 1],
+                                                          mode, statistics, dropout_mask)
+                outputs.append(nodes[layers])
+        return outputs
+
+    def logits(self, images: np.ndarray, arch: Union[Arch, str, None] = None) -> np.ndarray:
+        """Logits (N, classes) in eval mode; no statistics are touched.
+
+        images: (N, 3, H, W), float32 already normalised, or uint8 that is normalised as in training.
+        """
+        x = nn.Variable.from_numpy_array(self._normalised(images))
+        y, = self.build(x, [self.arch(arch)], self.mode(batch_stat=False))
+        y.forward(clear_buffer=True)
+        return y.d.copy()
+
+    def _normalised(self, images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images)
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise OfaError(f"images of shape {images.shape} are not (N, 3, H, W)")
+        if images.dtype != np.uint8:
+            return images.astype(np.float32)
+        if "mean" not in self.info:
+            raise OfaError("uint8 images need the normalisation of the training data, which this "
+                           "file does not carry: pass normalised float32 images")
+        mean, std = (np.array(self.info[key], np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+        return (images.astype(np.float32) - mean) / std
+
+    def cost(self, arch: Union[Arch, str, None] = None, image_size: int = 224) -> Cost:
+        """Cost of the stand-alone subnet on one image of `image_size` pixels a side."""
+        arch = self.arch(arch)
+        return network_cost(family(self.config.family)(self.config, Space.of(arch), arch), image_size)
+
+    # What is made from it -----------------------------------------------------------------
+
+    def extract(self, arch: Union[Arch, str, None] = None) -> "Network":
+        """The stand-alone subnet: just the parameters it needs, kernel matrices folded in."""
+        arch = self.arch(arch).canonical()
+        subnet = Network(self.config, Space.of(arch), info=dict(self.info, subnet=str(arch)),
+                         kernels=self.kernels)
+        subnet.set_arrays(slice_arrays(self.arrays(), self.layers(arch), subnet.layers()))
+        return subnet
+
+    def calibrate(self, images: np.ndarray, arch: Union[Arch, str, None] = None,
+                  batch_size: int = 64) -> None:
+        """Set the BN statistics that `arch` uses to those of `images` (as `logits` takes them)."""
+        from .evaluate import calibrate_subnets  # that file is below this one in the reading order
+        arch, images = self.arch(arch), self._normalised(images)
+        subnet = self.extract(arch)
+        starts = range(0, len(images), batch_size)
+        calibrate_subnets([subnet], ((i, images[s:s + batch_size], None) for i, s in enumerate(starts)),
+                          len(starts))
+        self.adopt_statistics(subnet, arch)
+
+    def adopt_statistics(self, subnet: "Network", arch: Arch) -> None:
+        """Write a stand-alone subnet's BN statistics back to the channels that `arch` uses."""
+        own, found = self.scope_items(), subnet.arrays()
+        for layer in flat(self.layers(arch.canonical())):
+            for name in ops.parameters(layer):
+                if name.endswith(("bn/mean", "bn/var")):
+                    value = found[name]
+                    if getattr(layer, "restore", False):
+                        rows = own[f"{layer.name}/order"].d.astype(np.int64)
+                        own[name].d[:, rows] = value
+                    else:
+                        own[name].d[:, :value.shape[1]] = value
+
+    def sort_channels(self) -> None:
+        """Put the most important inner channels first; no arch's logits change (see `sorted_arrays`)."""
+        self.set_arrays(sorted_arrays(self.arrays(), self.layers()))
+
+    def widened(self, space: Union[Space, str], config: Optional[NetConfig] = None) -> "Network":
+        """The same network over a larger space: new kernel matrices are identities."""
+        space = _space(space, self.config)
+        wider = Network(config or self.config, space, info=dict(self.info), kernels=self.kernels)
+        arrays, new = self.arrays(), np.random.default_rng(0)
+        for name, p in wider.declared().items():
+            if name not in arrays and p.init in ("identity", "range"):
+                arrays[name] = ops.initial_value(p, new)
+        wider.set_arrays(arrays, source=f"weights of {self.space} for {space}")
+        return wider
+
+    def save(self, path) -> None:
+        """Write one self-describing file: weights, configuration, space, info, versions."""
+        from .checkpoint import save_network
+        save_network(path, self)
+
+
+def check_names(declared: Mapping[str, ops.Parameter], arrays: Mapping[str, np.ndarray],
+                source: str) -> None:
+    """OfaError unless `arrays` holds exactly the declared names and shapes."""
+    missing = [name for name in declared if name not in arrays]
+    unknown = [name for name in arrays if name not in declared]
+    shapes = [f"{name} {tuple(np.shape(arrays[name]))} instead of {p.shape}"
+              for name, p in declared.items()
+              if name in arrays and tuple(np.shape(arrays[name])) != p.shape]
+    for what, names in (("lacks", missing), ("has unknown", unknown), ("has the wrong shape for", shapes)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise OfaError(f"{source} {what} {', '.join(names[:3])}{more}: the file belongs to "
+                           "another network, search space or configuration")
+
+
+def network_cost(layers: Sequence[Layer], image_size: int) -> Cost:
+    """Total cost of a network's layers on one square image."""
+    total, size = Cost(), image_size
+    for layer in layers:
+        part, size = ops.cost(layer, size)
+        total += part
+    return total
+
+
+def flat(layers: Sequence[Layer]) -> List[Layer]:
+    """The layers with residual blocks opened up: only those that own parameters."""
+    return [part for layer in layers for part in
+            ((*layer.units, *((layer.skip,) if layer.skip else ())) if isinstance(layer, Residual)
+             else (layer,))]
+
+
+def slice_arrays(arrays: Arrays, layers: Sequence[Layer], alone: Sequence[Layer]) -> Arrays:
+    """The arrays of the stand-alone `alone` layers, out of a supernet's arrays.
+
+    layers: the same arch's layers over the supernet's weights.
+    """
+    found: Arrays = {}
+    for layer, single in zip(flat(layers), flat(alone)):
+        own = {name: arrays[name] for name in ops.parameters(layer)}
+        found.update(_slice_separable(own, layer, single) if isinstance(layer, Separable) else own)
+    return found
+
+
+def _slice_separable(own: Arrays, layer: Separable, single: Separable) -> Arrays:
+    name, width = layer.name, layer.w_out
+    rows = own[f"{name}/order"].astype(np.int64) if layer.restore else slice(width)
+    found = {f"{name}/depthwise/W": folded_kernel(own, layer),
+             f"{name}/pointwise/W": own[f"{name}/pointwise/W"][rows][:, :layer.w_in]}
+    for key in ("gamma", "beta", "mean", "var"):
+        found[f"{name}/bn/{key}"] = own[f"{name}/bn/{key}"][:, rows]
+    return found
+
+
+def folded_kernel(own: Arrays, layer: Separable) -> np.ndarray:
+    """The depthwise weights (w_in, 1, k, k) of the active kernel, matrices multiplied in."""
+    weight = own[f"{layer.name}/depthwise/W"][:layer.w_in]
+    for large, small in ops.shrinks(layer.kernels, layer.kernel):
+        edge = (large - small) // 2
+        centre = weight[:, :, edge:edge + small, edge:edge + small].reshape(layer.w_in, small ** 2)
+        matrix = own[f"{layer.name}/depthwise/{large}to{small}"]
+        weight = (centre @ matrix).reshape(layer.w_in, 1, small, small)
+    return weight
+
+
+def sorted_arrays(arrays: Arrays, layers: Sequence[Layer]) -> Arrays:
+    """The same network with the inner channels of each middle block in order of importance.
+
+    Importance of an inner channel is the L1 norm of the weights that consume it (Cai et al., ICLR
+    2020, section 3.3). A layer that also ends its block at a smaller depth keeps in `order` where
+    each output row went, so that every arch of full width computes what it did. Channels move only
+    within the segments between the widths that subnets already use, so trained narrower subnets
+    are unchanged, too.
+    """
+    result = dict(arrays)
+    for block in (layer for layer in layers if isinstance(layer, Residual)):
+        for producer, consumer in zip(block.units, block.units[1:]):
+            if producer.segments:
+                _sort_between(result, producer, consumer)
+    return result
+
+
+def _sort_between(arrays: Arrays, producer: Separable, consumer: Separable) -> None:
+    """Permute the channels from `producer` to `consumer`, most important first, in place."""
+    columns = f"{consumer.name}/pointwise/W"
+    importance = np.abs(arrays[columns]).sum(axis=(0, 2, 3))
+    bounds = (0, *producer.segments)
+    order = np.concatenate([start + np.argsort(-importance[start:stop], kind="stable")
+                            for start, stop in zip(bounds, bounds[1:])])
+    arrays[columns] = arrays[columns][:, order]
+    arrays[f"{consumer.name}/depthwise/W"] = arrays[f"{consumer.name}/depthwise/W"][order]
+    arrays[f"{producer.name}/pointwise/W"] = arrays[f"{producer.name}/pointwise/W"][order]
+    for key in ("gamma", "beta", "mean", "var"):
+        name = f"{producer.name}/bn/{key}"
+        arrays[name] = arrays[name][:, order]
+    if producer.ordered:
+        name = f"{producer.name}/order"
+        # Output row j was stored row old[j]; stored row order[i] is now row i.
+        arrays[name] = np.argsort(order)[arrays[name].astype(np.int64)].astype(np.float32)
+
+
+def _space(space: Union[Space, str], config: NetConfig) -> Space:
+    return Space.parse(space, config.middle_blocks) if isinstance(space, str) else space

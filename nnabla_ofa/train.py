@@ -1,0 +1,253 @@
+"""The one training loop: draws, step, schedule, progress, checkpoints, resumption.
+
+Every random draw comes from a generator of (seed, stage, epoch, step): all ranks draw the same
+subnets and image size without talking, and a resumed run draws what it would have. An update sees
+`global_batch` images as passes of `batch_size`, numbered over the ranks, so the number of ranks
+does not change what is computed but for the rounding of sums.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+from tqdm import tqdm
+
+from . import checkpoint
+from .arch import Arch, Space
+from .data import Dataset, TrainLoader, normalise
+from .errors import OfaError
+from .losses import loss_gradients
+from .monitor import SeriesLog
+from .optimiser import Optimiser
+from .recipe import Recipe, Stage, Train
+from .supernet import Network
+
+Teacher = Callable[[np.ndarray], np.ndarray]  # images (N, 3, s, s) -> logits (N, classes)
+Pass = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]  # images, labels, dropout mask
+
+
+def generator(seed: int, stage: str, epoch: int, step: int, purpose: str) -> np.random.Generator:
+    """The generator of one purpose at one place of a run."""
+    key = zlib.crc32(f"{stage}/{purpose}".encode())
+    return np.random.default_rng([seed, key, epoch, step])
+
+
+# Draws -------------------------------------------------------------------------------------------
+
+def draw_size(sizes: Sequence[int], rng: np.random.Generator) -> int:
+    """The image size of one update."""
+    return int(sizes[rng.integers(len(sizes))])
+
+
+def draw_archs(space: Space, settings: Train, rng: np.random.Generator) -> List[Arch]:
+    """The archs of one update; with the sandwich rule (Yu & Huang, ICCV 2019) largest first."""
+    if space.single():
+        return [space.largest()]
+    fixed = [space.largest(), space.smallest()] if settings.sandwich else []
+    return fixed + [space.sample(rng) for _ in range(settings.subnets_per_step - len(fixed))]
+
+
+def dropout_mask(rate: float, shape: Tuple[int, int], rng: np.random.Generator):
+    """Factors 0 or 1 / (1 - rate), float32; None at rate 0."""
+    return None if rate == 0 else ((rng.random(shape) >= rate) / (1 - rate)).astype(np.float32)
+
+
+def learning_rate(stage: Stage, settings: Train, epoch: float) -> float:
+    """The rate in force `epoch` (a real number of) epochs after the stage's start."""
+    if epoch < settings.warmup_epochs:
+        return stage.lr * (epoch + 1e-3) / settings.warmup_epochs
+    if settings.schedule == "cosine":
+        return stage.lr * 0.5 * (1 + np.cos(np.pi * epoch / stage.epochs))
+    return stage.lr * settings.lr_decay ** int(epoch // settings.decay_epochs)
+
+
+@dataclass
+class Stepper:
+    """One update of the weights from this rank's passes."""
+
+    net: Network
+    settings: Train
+    optimiser: Optimiser
+    comm: object
+    teachers: Mapping[int, Teacher] = field(default_factory=dict)
+
+    def step(self, passes: Iterator[Pass],
+             archs: Sequence[Arch], lr: float, accumulate: int) -> Tuple[float, float]:
+        """Mean loss and top-1 of this rank's `accumulate` passes (images, labels, dropout mask)."""
+        self.optimiser.zero_grad()
+        loss = hits = count = 0.0
+        for images, labels, mask in passes:
+            x = nn.Variable.from_numpy_array(images)
+            mask = None if mask is None else nn.Variable.from_numpy_array(mask)
+            outputs = self.net.build(x, archs, self.net.mode(batch_stat=True), dropout_mask=mask)
+            sink = F.sink(*outputs, one_input_grad=False)
+            sink.forward(clear_no_need_grad=True)
+            teacher = self.teachers.get(images.shape[-1])
+            loss += loss_gradients(outputs, labels, self.settings, 1 / accumulate,
+                                   teacher(images) if teacher else None) / accumulate
+            hits += sum((y.d.argmax(axis=1) == labels).sum() for y in outputs) / len(outputs)
+            count += len(labels)
+            sink.backward(clear_buffer=True)
+        self.comm.average_gradients(list(self.optimiser.touched().values()))
+        loss, top1 = self.comm.add(np.array([loss, hits / count])) / self.comm.size
+        if not np.isfinite(loss):
+            raise NotFinite(self.optimiser.touched())
+        self.optimiser.update(lr)
+        return float(loss), float(top1)
+
+
+class NotFinite(ArithmeticError):
+    """The loss of a step is NaN or infinite; the weights are still those of the step before."""
+
+    def __init__(self, touched: Mapping[str, nn.Variable]):
+        largest = {name: float(np.abs(v.g).max()) for name, v in touched.items()}
+        name = max(largest, key=lambda n: (not np.isfinite(largest[n]), largest[n]))
+        super().__init__(f"largest gradient {largest[name]:g} in {name}")
+
+
+# Loop --------------------------------------------------------------------------------------------
+
+@dataclass
+class Loop:
+    """A stage's training: epochs of steps, a checkpoint after each.
+
+    validate: network -> {"top1": fraction, ...} on the held-out images; its top1 chooses `best.h5`.
+    folder: where checkpoints and monitor series go. fingerprint: what must not change in a resumed
+    run. Only rank 0 writes.
+    """
+
+    net: Network
+    stage: Stage
+    recipe: Recipe
+    seed: int
+    dataset: Dataset
+    folder: Path
+    comm: object
+    validate: Callable[[Network], float]
+    teachers: Mapping[int, Teacher] = field(default_factory=dict)
+    fingerprint: Mapping[str, object] = field(default_factory=dict)
+    history: List[dict] = field(default_factory=list)
+
+    def run(self) -> List[dict]:
+        """Train to the last epoch, from the newest checkpoint if there is one; the epochs' history."""
+        settings, comm = self.recipe.train, self.comm
+        self.accumulate = passes_per_update(settings, comm.size)
+        self.loader = TrainLoader(self.dataset, self.recipe.data.augment, self.seed, self.stage.name,
+                                  settings.batch_size, comm.rank, comm.size, self.recipe.data.workers)
+        self.steps = self.loader.steps_per_epoch(self.accumulate)
+        self.stepper = Stepper(self.net, settings, Optimiser(self.net, settings), comm, self.teachers)
+        first = self._restore()
+        total = self.stage.epochs * self.steps
+        log = SeriesLog(self.folder / "monitor") if comm.rank == 0 else None
+        with tqdm(total=total, initial=first * self.steps, desc=self.stage.name, unit="step",
+                  disable=comm.rank != 0, dynamic_ncols=True) as bar:
+            for epoch in range(first, self.stage.epochs):
+                entry = self._epoch(epoch, bar)
+                entry["valid_top1"] = self.validate(self.net)
+                self.history.append(entry)
+                self._report(entry, bar, log)
+                self._save(epoch + 1)
+        if log:
+            log.close()
+        return self.history
+
+    def _epoch(self, epoch: int, bar: tqdm) -> dict:
+        """One pass over the data; its mean loss and top-1, its time."""
+        settings, start, sums = self.recipe.train, time.perf_counter(), np.zeros(2)
+        images = self.steps * settings.global_batch
+        draws = [self._draw(epoch, step) for step in range(self.steps)]
+        batches = self.loader.epoch(epoch, lambda number: draws[number // self.accumulate][0],
+                                    accumulate=self.accumulate)
+        try:
+            for step, (size, archs) in enumerate(draws):
+                lr = learning_rate(self.stage, settings, epoch + step / self.steps)
+                passes = (self._pass(epoch, step, i, *next(batches)) for i in range(self.accumulate))
+                try:
+                    sums += self.stepper.step(passes, archs, lr, self.accumulate)
+                except NotFinite as error:
+                    raise OfaError(self._diverged(epoch, step, size, archs, lr, error)) from error
+                bar.update()
+                done, seconds = step + 1, time.perf_counter() - start
+                bar.set_postfix_str(f"loss {sums[0] / done:.3f}, top-1 {sums[1] / done:.1%}, "
+                                    f"{done * settings.global_batch / seconds:.0f} images/s",
+                                    refresh=False)
+        finally:
+            batches.close()
+        seconds = time.perf_counter() - start
+        loss, top1 = sums / self.steps
+        return {"epoch": epoch + 1, "lr": lr, "loss": loss, "top1": top1, "seconds": seconds,
+                "images_per_second": images / seconds}
+
+    def _draw(self, epoch: int, step: int) -> Tuple[int, List[Arch]]:
+        rng = generator(self.seed, self.stage.name, epoch, step, "draw")
+        return (draw_size(self.recipe.data.image_sizes, rng),
+                draw_archs(self.net.space, self.recipe.train, rng))
+
+    def _pass(self, epoch: int, step: int, i: int, images: np.ndarray, labels: np.ndarray) -> Pass:
+        number = (step * self.accumulate + i) * self.comm.size + self.comm.rank
+        rng = generator(self.seed, self.stage.name, epoch, number, "dropout")
+        width = self.net.layers()[-1].w_in
+        mask = dropout_mask(self.net.config.dropout, (len(labels), width), rng)
+        return normalise(images, self.recipe.data.augment), labels, mask
+
+    def _diverged(self, epoch, step, size, archs, lr, error) -> str:
+        return (f"the loss is not finite at epoch {epoch + 1} step {step + 1} of stage "
+                f"{self.stage.name} (image size {size}, lr {lr:g}, subnets "
+                f"{'; '.join(map(str, archs))}; {error}). The last checkpoint in {self.folder} is "
+                "good: lower the learning rate or set train.clip_grad, and run again with "
+                "--accept-changes")
+
+    def _report(self, entry: dict, bar: tqdm, log: Optional[SeriesLog]) -> None:
+        if self.comm.rank:
+            return
+        milliseconds = 1000 * entry["seconds"]
+        bar.write(f"epoch: {entry['epoch']} step: {self.steps}, loss is {entry['loss']:.6f}")
+        bar.write(f"epoch time: {milliseconds:.3f} ms, per step time: "
+                  f"{milliseconds / self.steps:.3f} ms")
+        bar.write(f"train top-1: {entry['top1']:.4f}, held-out top-1: {entry['valid_top1']:.4f}")
+        for name in ("loss", "top1", "valid_top1", "lr", "images_per_second"):
+            log.add(name, entry["epoch"], entry[name])
+
+    # Checkpoints -------------------------------------------------------------------------------
+
+    def _save(self, epochs: int) -> None:
+        if self.comm.rank:
+            return
+        meta = {**checkpoint.network_meta(self.net), "history": self.history,
+                "fingerprint": dict(self.fingerprint), "versions": checkpoint.versions()}
+        arrays = {f"net/{name}": a for name, a in self.net.arrays().items()}
+        arrays.update(self.stepper.optimiser.state())
+        checkpoint.save_checkpoint(self.folder, epochs, arrays, meta, self.recipe.train.keep_checkpoints)
+        scores = [entry["valid_top1"] for entry in self.history]
+        if scores[-1] >= max(scores):
+            self.net.save(self.folder / "best.h5")
+
+    def _restore(self) -> int:
+        """Take up the newest checkpoint; the number of epochs that are done."""
+        found = checkpoint.newest_checkpoint(self.folder)
+        if found is None:
+            return 0
+        arrays, meta = found
+        self.net.set_arrays({n[len("net/"):]: a for n, a in arrays.items() if n.startswith("net/")},
+                            f"checkpoint in {self.folder}")
+        self.stepper.optimiser.set_state(arrays)
+        self.history[:] = meta["history"]
+        return meta["epoch"]
+
+
+def passes_per_update(settings: Train, ranks: int) -> int:
+    """How many passes each rank makes for one update; OfaError if the ranks do not divide them."""
+    passes = settings.global_batch // settings.batch_size
+    if passes % ranks:
+        raise OfaError(f"{ranks} processes cannot share train.global_batch={settings.global_batch} in "
+                       f"passes of train.batch_size={settings.batch_size}: choose a batch_size that "
+                       f"divides {settings.global_batch // ranks if settings.global_batch % ranks == 0 else 'it'}, "
+                       f"or a global_batch that is a multiple of {settings.batch_size * ranks}")
+    return passes // ranks

@@ -1,0 +1,30 @@
+"""Extract one subnet of a supernet and train it on, alone; evaluated before and after.
+
+    python runners/finetune.py --weights runs/demo/K357_E0.6+0.8+1_D123/weights.h5 \\
+        --subnet "XP1 7x7 2, XP1 3x3 3, XP1 7x7 3, XP0.8 3x3 3, XP0.6 3x3 3, XP1 5x5 2, XP0.6 7x7 3, XP0.6 7x7 2"
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nnabla_ofa import cli, load  # noqa: E402
+
+
+def main(args) -> None:
+    net = load(args.weights)
+    args.recipe = args.recipe or net.info.get("recipe")
+    run = cli.open_run(args)
+    run.finetune(net, args.subnet or run.recipe.finetune.subnet, args.save)
+
+
+if __name__ == "__main__":
+    parser = cli.parser(__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
+    parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
+                        help="one name a block, or one for all (default: the recipe's)")
+    parser.add_argument("--save", type=Path, help="where the subnet goes (default: in the run's folder)")
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="resume although recipe or data changed since the checkpoint")
+    cli.run(main, parser.parse_args())

@@ -1,0 +1,85 @@
+"""Fixtures for every test: the CPU context, the shared data folder, and runs under mpirun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# With a handler in place NNabla adds none: its own would write to a stream that pytest has closed.
+logging.getLogger().addHandler(logging.NullHandler())
+import nnabla as nn  # noqa: E402
+from nnabla.ext_utils import get_extension_context  # noqa: E402
+from nnabla.logger import logger  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def cpu_context():
+    """NNabla's default context has no array class: every test computes in the CPU's own."""
+    logger.setLevel(logging.WARNING)
+    with nn.context_scope(get_extension_context("cpu")):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Path of the data folder beside this repository; tests that need it skip without it."""
+    path = ROOT.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("no folder ../shared beside the repository")
+    return path
+
+
+@pytest.fixture(scope="session")
+def mpirun():
+    """mpirun(n, args, timeout=120, check=True): `python *args` on n ranks -> CompletedProcess.
+
+    args are what follows `python`, e.g. ["-c", "..."] or ["runners/train.py", ...]. The working
+    folder is the repository's. A run over `timeout` seconds is killed, all its ranks with it, and
+    fails the test; so does, with `check`, one that exits non-zero. Skips where there is no mpirun.
+    """
+    beside = Path(sys.executable).parent / "mpirun"  # of the environment, as when it is active
+    launcher = str(beside) if beside.exists() else shutil.which("mpirun")
+    if launcher is None:
+        pytest.skip("no mpirun: `make setup` installs one")
+
+    def run(n, args, timeout=120, check=True):
+        command = [launcher, *launcher_options(launcher), "-n", str(n), sys.executable]
+        command += [str(arg) for arg in args]
+        process = subprocess.Popen(
+            command,
+            cwd=str(ROOT),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            pytest.fail(f"mpirun took over {timeout} s: {command}\n{out}\n{err}")
+        if check and process.returncode != 0:
+            pytest.fail(f"exit status {process.returncode}: {command}\n{out}\n{err}")
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    return run
+
+
+def launcher_options(launcher):
+    """Options that let ranks share the cores of a small machine, and root start them."""
+    version = subprocess.run([launcher, "--version"], stdout=subprocess.PIPE, text=True).stdout
+    if "Open MPI" not in version and "OpenRTE" not in version:
+        return []  # MPICH and its family neither bind ranks nor refuse root
+    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    return ["--oversubscribe", "--bind-to", "none", *root]
