@@ -8,12 +8,14 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional, Tuple
 
 from .comm import connect
 from .errors import OfaError
-from .recipe import Recipe, load_recipe
+from .loading import load
+from .recipe import Recipe, from_settings, load_recipe
 from .stages import Lab, Run
+from .supernet import Network
 
 DIGITS, IMAGENET = "xception_digits", "xception_imagenet"
 
@@ -26,7 +28,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("--data", default=os.environ.get("OFA_DATA") or None,
                    help="dataset folder, or digits (default: OFA_DATA, else what the recipe says)")
     p.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=int, help="of everything drawn (default: 0, or as --weights)")
     p.add_argument("--device", default="cpu", help="cpu, cudnn or cudnn:half")
     p.add_argument("--kernels", choices=("auto", "fast", "nnabla"), default="auto",
                    help="fused CPU functions, NNabla's own, or fused where they work")
@@ -35,11 +37,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     return p
 
 
-def choose_recipe(args) -> Recipe:
-    """The recipe that the arguments mean, its data source filled in."""
-    name = args.recipe or (IMAGENET if args.data not in (None, "digits") else DIGITS)
+def choose_recipe(args, trained_with: Optional[dict] = None) -> Recipe:
+    """The recipe that the arguments mean, its data source filled in.
+
+    trained_with: settings inside a weights file, which serve where no recipe is named.
+    """
     overrides = list(args.overrides) + ([f"data.source={args.data}"] if args.data else [])
-    recipe = load_recipe(name, overrides)
+    if args.recipe or not trained_with:
+        default = IMAGENET if args.data not in (None, "digits") else DIGITS
+        recipe = load_recipe(args.recipe or default, overrides)
+    else:
+        recipe = from_settings(trained_with, overrides, "the recipe in the weights file")
     if recipe.data.source is None:
         raise OfaError(f"recipe {recipe.name} needs a dataset: give --data FOLDER (train/<class>/* and "
                        "val/<class>/*) or set OFA_DATA")
@@ -56,17 +64,33 @@ def recipe_line(args, recipe: Recipe) -> str:
     return f"recipe {recipe.name} ({chosen}) on {recipe.data.source}; for {other}"
 
 
-def open_run(args, say_recipe: bool = True) -> Run:
+def open_run(args, trained_with: Optional[dict] = None) -> Run:
     """Communicator, recipe and data of the arguments, as a `Run`."""
-    comm = connect(args.device)
-    args.comm = comm
-    recipe = choose_recipe(args)
-    if say_recipe and comm.rank == 0:
+    args.comm = connect(args.device)
+    recipe = choose_recipe(args, trained_with)
+    if args.comm.rank == 0 and not trained_with:
         print(recipe_line(args, recipe), flush=True)
     output = args.output or Path("runs") / recipe.name
     command = " ".join(["python", *map(shlex.quote, sys.argv)])
-    return Run(Lab(recipe, args.seed, comm), output, command, args.kernels,
+    return Run(Lab(recipe, args.seed or 0, args.comm), output, command, args.kernels,
                getattr(args, "accept_changes", False))
+
+
+def open_network(args) -> Tuple[Network, Run]:
+    """The network of --weights, and a `Run` on the data and with the seed that it was trained with.
+
+    OfaError if network and data differ in their number of classes.
+    """
+    net = load(args.weights)
+    if args.seed is None:  # another seed would hold out images that the network has learned from
+        args.seed = net.info.get("seed", 0)
+    run = open_run(args, net.info.get("recipe"))
+    classes = len(run.lab.classes)
+    if net.config.classes != classes:
+        raise OfaError(f"{args.weights} has {net.config.classes} classes, {run.recipe.data.source} has "
+                       f"{classes}: name the data it was trained on with --data")
+    net.kernels = args.kernels
+    return net, run
 
 
 def run(main: Callable, args) -> None:

@@ -6,6 +6,7 @@ an `OfaError` that names it. Any value can be overridden: "train.momentum=0.8", 
 
 from __future__ import annotations
 
+import copy
 import difflib
 import typing
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -185,14 +186,16 @@ def load_recipe(name, overrides: Sequence[str] = ()) -> Recipe:
         raise OfaError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise OfaError(f"recipe {path} is not a mapping with the keys net, data, train, stages")
+    values.setdefault("name", path.stem)
+    return from_settings(values, overrides, str(path))
+
+
+def from_settings(values: Dict[str, Any], overrides: Sequence[str] = (),
+                  source: str = "recipe") -> Recipe:
+    """A `Recipe` of plain values (as `Recipe.settings` gives them), with overrides."""
+    values = copy.deepcopy(values)
     for override in overrides:
         _override(values, override)
-    values.setdefault("name", path.stem)
-    return from_settings(values, str(path))
-
-
-def from_settings(values: Dict[str, Any], source: str = "recipe") -> Recipe:
-    """A `Recipe` of plain values (the inverse of `Recipe.settings`)."""
     return _convert(values, Recipe, "", source)
 
 

@@ -75,10 +75,10 @@ class Lab:
         return subnet
 
     def rows(self, net: Network, archs: Sequence[Optional[Arch]], on: str = "test",
-             say: Callable[[str], None] = print) -> List[dict]:
-        """Record rows of archs at every valid size; says each result as it comes."""
+             say: Callable[[str], None] = print, sizes: Sequence[int] = ()) -> List[dict]:
+        """Record rows of archs at `sizes` (every valid size); says each result as it comes."""
         found = []
-        for size in self.recipe.data.valid_sizes:
+        for size in sizes or self.recipe.data.valid_sizes:
             for arch, result in zip(archs, self.judge(net, archs, size, on)):
                 cost = net.cost(arch, size)
                 found.append({"subnet": str(net.arch(arch)), "image_size": size, "split": on,
@@ -141,7 +141,7 @@ class Run:
             rows = self.lab.rows(net, [net.arch(s) for s in stage.validate] or [None], say=self.say)
             size = max(self.recipe.data.valid_sizes)
             net.adopt_statistics(self.lab.calibrated(net, None, size), net.space.largest())
-            self.record("train", stage, stage.name, history, rows, time.time() - start)
+            self.record("train", stage.name, stage.space, history, rows, time.time() - start)
             if self.lab.comm.rank == 0:
                 net.save(self.weights(stage))
         barrier(self.lab.comm)  # the next stage, on every rank, starts from that file
@@ -166,7 +166,7 @@ class Run:
         if subnet is None:
             raise OfaError('name a subnet: --subnet "XP1 7x7 2, ..." (the recipe names none)')
         start, settings = time.time(), self.recipe.finetune
-        arch = net.arch(subnet)
+        arch = net.arch(Arch.parse(subnet, len(net.space.blocks)))
         alone = net.extract(arch)
         alone.kernels = self.kernels
         stage = Stage("finetune", str(arch.canonical()), settings.epochs, settings.lr)
@@ -180,21 +180,21 @@ class Run:
             after = self.lab.rows(alone, [None], say=self.say)
             rows = [{**row, "subnet": str(arch), "when": when}
                     for when, found in (("before", before), ("after", after)) for row in found]
-            self.record("finetune", replace(stage, space=net.info.get("space", "")), "finetune",
-                        history, rows, time.time() - start)
+            self.record("finetune", "finetune", net.info.get("space", ""), history, rows,
+                        time.time() - start)
             path = save or folder / "subnet.h5"
             if self.lab.comm.rank == 0:
                 alone.save(path)
         self.say(f"saved: {path}")
         return path
 
-    def record(self, kind: str, stage: Stage, name: str, history, rows, seconds: float) -> None:
-        """Write the run's record."""
+    def record(self, kind: str, name: str, space: str, history, rows, seconds: float) -> None:
+        """Write the run's record, named after the stage or what was done."""
         comm = self.lab.comm
         if comm.rank:
             return
         record = {**records.describe_run(self.command, self.lab.seed, comm.size), "kind": kind,
-                  "recipe": self.recipe.name, "stage": name, "space": stage.space,
+                  "recipe": self.recipe.name, "stage": name, "space": space,
                   "seconds": round(seconds, 1), "settings": self.recipe.settings(),
                   "history": history, "results": rows}
         self.say(f"record: {records.write(self.output / 'records', record)}")
@@ -204,7 +204,7 @@ class Run:
         data = self.recipe.data
         info = {"classes": list(self.lab.classes), "mean": list(data.augment.mean),
                 "std": list(data.augment.std), "image_sizes": list(data.image_sizes),
-                "recipe": self.recipe.name, "stage": stage.name, "space": stage.space,
+                "recipe": self.recipe.settings(), "stage": stage.name, "space": stage.space,
                 "seed": self.lab.seed}
         if stage.start is None:
             config = replace(self.recipe.net, classes=len(self.lab.classes))

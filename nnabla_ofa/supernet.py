@@ -171,7 +171,7 @@ class Network:
             raise OfaError("uint8 images need the normalisation of the training data, which this "
                            "file does not carry: pass normalised float32 images")
         mean, std = (np.array(self.info[key], np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
-        return (images.astype(np.float32) - mean) / std
+        return (images.astype(np.float32) / 255 - mean) / std
 
     def cost(self, arch: Union[Arch, str, None] = None, image_size: int = 224) -> Cost:
         """Cost of the stand-alone subnet on one image of `image_size` pixels a side."""

@@ -10,9 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nnabla_ofa import cli, load  # noqa: E402
+from nnabla_ofa import cli  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
-from nnabla_ofa.stages import Stage  # noqa: E402
 
 
 def subnets_named(args, recipe, net) -> list:
@@ -26,23 +25,17 @@ def subnets_named(args, recipe, net) -> list:
         names += [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if args.stage_list:
         names += recipe.stage(args.stage_list).validate
-    return [net.arch(name) for name in names] or [net.space.largest()]
+    return list(dict.fromkeys(net.arch(name) for name in names)) or [net.space.largest()]
 
 
 def main(args) -> None:
-    net = load(args.weights)
-    args.recipe = args.recipe or net.info.get("recipe")
     if args.image_size:
         args.overrides.append(f"data.valid_sizes={args.image_size}")
-    run = cli.open_run(args)
-    if len(run.lab.classes) != net.config.classes:
-        raise OfaError(f"{args.weights} has {net.config.classes} classes, {run.recipe.data.source} has "
-                       f"{len(run.lab.classes)}: name the data it was trained on with --data")
-    net.kernels = args.kernels
+    net, run = cli.open_network(args)
     start = time.time()
     rows = run.lab.rows(net, subnets_named(args, run.recipe, net), args.split, say=run.say)
-    stage = Stage(net.info.get("stage", "network"), net.info.get("space", str(net.space)), 1, 1.0)
-    run.record("evaluate", stage, args.name or stage.name, [], rows, time.time() - start)
+    run.record("evaluate", args.name or net.info.get("stage", "network"), net.info.get("space", ""), [],
+               rows, time.time() - start)
 
 
 if __name__ == "__main__":

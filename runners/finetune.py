@@ -9,13 +9,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nnabla_ofa import cli, load  # noqa: E402
+from nnabla_ofa import cli  # noqa: E402
 
 
 def main(args) -> None:
-    net = load(args.weights)
-    args.recipe = args.recipe or net.info.get("recipe")
-    run = cli.open_run(args)
+    net, run = cli.open_network(args)
     run.finetune(net, args.subnet or run.recipe.finetune.subnet, args.save)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import nnabla as nn
@@ -17,15 +18,12 @@ from nnabla_ofa.recipe import Train, load_recipe
 from nnabla_ofa.stages import Lab, Run
 from nnabla_ofa.train import NotFinite, Stepper, draw_archs, draw_size, generator, learning_rate
 
-TINY = ["net.width_mult=0.02", "net.middle_blocks=2", "finetune.subnet=XP1 3x3 2",
-        "data.image_sizes=[12,16]", "data.valid_sizes=[16]", "data.calibration_images=64",
-        "data.held_out=0.5", "train.batch_size=32", "train.global_batch=128"]
+TINY = Path(__file__).parent / "tiny.yaml"
 CONFIG = ofa.NetConfig(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1, dropout=0.0)
 
 
 def tiny_run(output, *overrides, seed=0, **how):
-    return Run(Lab(load_recipe("xception_digits", [*TINY, *overrides]), seed, Single()), output,
-               "test", **how)
+    return Run(Lab(load_recipe(TINY, overrides), seed, Single()), output, "test", **how)
 
 
 def stage_arrays(output, space, epoch):
@@ -55,7 +53,7 @@ def test_every_image_size_and_sandwich_are_drawn():
 
 
 def test_learning_rates():
-    stage = load_recipe("xception_digits").stages[0]
+    stage = load_recipe(TINY).stages[0]
     exponential = [learning_rate(stage, Train(), e) for e in (0, 1.9, 2, 4)]
     assert np.allclose(exponential, stage.lr * np.array([1, 1, 0.94, 0.94 ** 2]))
     cosine = Train(schedule="cosine", warmup_epochs=1)
@@ -217,11 +215,10 @@ def kill_after(run, epochs, monkeypatch):
 
 
 def test_resumed_equals_uninterrupted(tmp_path, monkeypatch):
-    overrides = ["stages.fullnet.epochs=2", "stages.kernel.epochs=3"]
-    tiny_run(tmp_path / "a", *overrides).up_to("K357_E1_D3")
+    tiny_run(tmp_path / "a").up_to("K357_E1_D3")
     for done in (1, 2):
-        kill_after(tiny_run(tmp_path / "b", *overrides), done, monkeypatch)
-    tiny_run(tmp_path / "b", *overrides).up_to("K357_E1_D3")
+        kill_after(tiny_run(tmp_path / "b"), done, monkeypatch)
+    tiny_run(tmp_path / "b").up_to("K357_E1_D3")
     for space, epoch in (("K7_E1_D3", 2), ("K357_E1_D3", 3)):
         (a, meta_a), (b, meta_b) = (stage_arrays(tmp_path / r, space, epoch) for r in "ab")
         assert all(np.array_equal(a[n], b[n]) for n in a) and meta_a == meta_b
@@ -251,11 +248,11 @@ def test_changed_recipe_and_missing_start_are_refused(tmp_path, monkeypatch):
 
 
 def test_finetuned_subnet_reloads_to_the_same_logits(tmp_path):
-    run = tiny_run(tmp_path, "stages.fullnet.epochs=1", "finetune.epochs=1")
+    run = tiny_run(tmp_path, "stages.fullnet.epochs=1")
     run.up_to("K7_E1_D3")
     net = ofa.load(tmp_path / "K7_E1_D3/weights.h5").widened("K357_E0.6+0.8+1_D123")
     path = run.finetune(net, "XP1 3x3 2, XP0.6 5x5 3")
-    record = json.loads((tmp_path / "records/xception_digits/finetune-finetune.json").read_text())
+    record = json.loads((tmp_path / "records/tiny/finetune-finetune.json").read_text())
     after = [row for row in record["results"] if row["when"] == "after"]
     again = tiny_run(tmp_path).lab.rows(ofa.load(path), [None], say=lambda text: None)
     assert [r["top1"] for r in after] == [r["top1"] for r in again]
@@ -265,10 +262,9 @@ def test_finetuned_subnet_reloads_to_the_same_logits(tmp_path):
 # Ranks -------------------------------------------------------------------------------------------
 
 def test_two_ranks_equal_one(tmp_path, mpirun):
-    command = ["runners/train.py", "--search-space", "K357_E1_D3", "--recipe", "xception_digits"]
-    for override in [*TINY, "train.global_batch=640", "stages.fullnet.epochs=1",
-                     "stages.kernel.epochs=1"]:  # one update a stage: rounding has no time to grow
-        command += ["--set", override]
+    command = ["runners/train.py", "--search-space", "K357_E1_D3", "--recipe", str(TINY)]
+    for override in ("train.global_batch=640", "stages.fullnet.epochs=1", "stages.kernel.epochs=1"):
+        command += ["--set", override]  # one update a stage: rounding has no time to grow
     for ranks in (1, 2):
         mpirun(ranks, [*command, "--output", str(tmp_path / str(ranks))])
     one, two = (stage_arrays(tmp_path / r, "K357_E1_D3", 1)[0] for r in "12")
@@ -277,8 +273,7 @@ def test_two_ranks_equal_one(tmp_path, mpirun):
     weights = str(tmp_path / "1/K357_E1_D3/weights.h5")
     for ranks in (1, 2):
         mpirun(ranks, ["runners/evaluate.py", "--weights", weights, "--subnet", "XP1 5x5 3",
-                       "--output", str(tmp_path / f"e{ranks}"),
-                       *[a for o in TINY for a in ("--set", o)]])
+                       "--output", str(tmp_path / f"e{ranks}")])
     one, two = (json.loads(next((tmp_path / r).rglob("evaluate-*.json")).read_text())["results"]
                 for r in ("e1", "e2"))
     assert one == two
