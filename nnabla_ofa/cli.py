@@ -29,7 +29,8 @@ def parser(description: str) -> argparse.ArgumentParser:
                    help="dataset folder, or digits (default: OFA_DATA, else what the recipe says)")
     p.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
     p.add_argument("--seed", type=int, help="of everything drawn (default: 0, or as --weights)")
-    p.add_argument("--device", default="cpu", help="cpu, cudnn or cudnn:half")
+    p.add_argument("--device", default="auto",
+                   help="cpu, cudnn, cudnn:half, or auto (default): cudnn where there is a GPU")
     p.add_argument("--kernels", choices=("auto", "fast", "nnabla"), default="auto",
                    help="fused CPU functions, NNabla's own, or fused where they work")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",

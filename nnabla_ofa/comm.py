@@ -89,13 +89,23 @@ class Nccl:
         os._exit(1)
 
 
-def connect(device: str = "cpu"):
+def has_gpu() -> bool:
+    """Whether NNabla's CUDA extension is installed and finds a GPU."""
+    try:
+        from nnabla_ext.cudnn import get_device_count
+        return get_device_count() > 0
+    except (ImportError, RuntimeError):
+        return False
+
+
+def connect(device: str = "auto"):
     """The communicator of this process: `Single` unless started by mpirun.
 
-    device: "cpu", "cudnn" or "cudnn:half"; on CUDA, local rank r uses GPU r. Sets NNabla's default
-    context. Raises OfaError if the extension is missing.
+    device: "cpu", "cudnn", "cudnn:half", or "auto": cudnn where there is a GPU. On CUDA, local rank
+    r uses GPU r. Sets NNabla's default context. Raises OfaError if the extension is missing.
     """
     from nnabla.ext_utils import get_extension_context
+    device = device if device != "auto" else "cudnn" if has_gpu() else "cpu"
     backend, _, precision = device.partition(":")
     local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", "0")
     try:

@@ -11,8 +11,9 @@ from .errors import OfaError
 STAGES = {"fullnet": "Full network", "fullnet65": "Full network, Xception65",
           "kernel": "Elastic kernel", "depth1": "Elastic depth 1", "depth2": "Elastic depth 2",
           "expand1": "Elastic expand ratio 1", "expand2": "Elastic expand ratio 2",
+          "search": "Search: the front found on held-out images",
           "finetune": "Extracted subnet, before and after fine-tuning"}
-KINDS = ("train", "evaluate", "finetune")  # the kinds of records with accuracies of subnets
+KINDS = ("train", "evaluate", "search", "finetune")  # the kinds of records with accuracies of subnets
 PUBLISHED_KEYS = ("source", "stage", "space", "subnet", "epochs", "train_hours_4xV100")
 _FINETUNING = {"extracted": "before", "finetuned": "after"}  # as the published file calls it
 

@@ -188,15 +188,16 @@ class Run:
         self.say(f"saved: {path}")
         return path
 
-    def record(self, kind: str, name: str, space: str, history, rows, seconds: float) -> None:
-        """Write the run's record, named after the stage or what was done."""
+    def record(self, kind: str, stage: str, space: str, history, rows, seconds: float,
+               name: Optional[str] = None) -> None:
+        """Write the run's record; `name` tells several of one kind and stage apart."""
         comm = self.lab.comm
         if comm.rank:
             return
         record = {**records.describe_run(self.command, self.lab.seed, comm.size), "kind": kind,
-                  "recipe": self.recipe.name, "stage": name, "space": space,
+                  "recipe": self.recipe.name, "stage": stage, "space": space,
                   "seconds": round(seconds, 1), "settings": self.recipe.settings(),
-                  "history": history, "results": rows}
+                  "history": history, "results": rows, **({"name": name} if name else {})}
         self.say(f"record: {records.write(self.output / 'records', record)}")
 
     def _start(self, stage: Stage) -> Network:

@@ -123,8 +123,7 @@ def summary(trained: Sequence[dict], figures: Figures) -> str:
             "Stage": STAGES.get(stage, stage), "Space": f"`{space}`",
             "Seeds": _distinct(run["seed"] for run in runs),
             "Epochs": _distinct(len(run["history"]) for run in runs),
-            "Learning rate": _distinct(f"{run['history'][0]['lr']:g}" for run in runs
-                                       if run["history"]),
+            "Learning rate": _distinct(f"{base_rate(run):g}" for run in runs if run["history"]),
             "Time": duration(mean(run["seconds"] for run in runs)),
             "Images/s": f"{mean(row['images_per_second'] for row in epochs):,.0f}"
                         if epochs else "-",
@@ -133,6 +132,12 @@ def summary(trained: Sequence[dict], figures: Figures) -> str:
         "## Summary", table(rows, left=2),
         "The full network is the validated subnet of most MACs, the smallest the one of fewest; "
         "both at the\nlargest image size, on the test split where it was evaluated."])
+
+
+def base_rate(run: dict) -> float:
+    """The stage's learning rate in the recipe, before its schedule; else that of the first epoch."""
+    rates = {stage["name"]: stage["lr"] for stage in run["settings"].get("stages", ())}
+    return rates.get(run["stage"], run["history"][0]["lr"])
 
 
 def extremes(figures: Figures, stage: str) -> Dict[str, str]:

@@ -34,8 +34,8 @@ def main(args) -> None:
     net, run = cli.open_network(args)
     start = time.time()
     rows = run.lab.rows(net, subnets_named(args, run.recipe, net), args.split, say=run.say)
-    run.record("evaluate", args.name or net.info.get("stage", "network"), net.info.get("space", ""), [],
-               rows, time.time() - start)
+    run.record("evaluate", net.info.get("stage", "network"), net.info.get("space", ""), [], rows,
+               time.time() - start, args.name)
 
 
 if __name__ == "__main__":

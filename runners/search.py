@@ -35,8 +35,7 @@ def main(args) -> None:
     for one in front:
         run.say(f"  {one.top1:.4f}  {one.cost.macs / 1e6:8.2f} M  {one.arch}")
     rows = run.lab.rows(net, [one.arch for one in front], say=run.say, sizes=(size,))
-    run.record("search", args.name or "search", net.info.get("space", ""), [], rows,
-               time.time() - start)
+    run.record("search", "search", net.info.get("space", ""), [], rows, time.time() - start, args.name)
 
 
 if __name__ == "__main__":
