@@ -102,9 +102,10 @@ def run(main: Callable, args) -> None:
         fail(args, "interrupted: the same command goes on from the last checkpoint", 130)
     except OfaError as error:
         fail(args, f"error: {error}", 2)
+    except OSError as error:  # a file or folder that cannot be read or written
+        fail(args, f"error: {error.filename}: {error.strerror}", 2)
     except Exception:  # a defect: show it whole, but do not leave the other ranks waiting
-        traceback.print_exc()
-        fail(args, "", 1)
+        fail(args, traceback.format_exc(), 1)
 
 
 def fail(args, message: str, status: int) -> None:

@@ -1,0 +1,101 @@
+"""The command lines as a user meets them: one clear error for bad input, nothing lost by a kill."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnabla_ofa import checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ["--recipe", "tests/tiny.yaml"]
+
+
+def start(*command):
+    return subprocess.Popen([sys.executable, *map(str, command)], cwd=str(ROOT), text=True,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run(*command):
+    process = start(*command)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def train(output, space="K7_E1_D3", *more):
+    return ["runners/train.py", "--search-space", space, "--output", output, *TINY, *more]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Weights of a tiny trained stage."""
+    output = tmp_path_factory.mktemp("trained")
+    status, _, err = run(*train(output))
+    assert status == 0, err
+    return output / "K7_E1_D3" / "weights.h5"
+
+
+@pytest.mark.parametrize("command, complaint", [
+    (["train.py", "--search-space", "K357"], "K357_E0.6"),
+    (["train.py", "--search-space", "K7_E1_D3", "--data", "/nowhere"], "/nowhere"),
+    (["train.py", "--search-space", "K7_E1_D3", "--recipe", "nope"], "xception_digits"),
+    (["train.py", "--search-space", "K7_E1_D3", "--set", "train.lr=1"], "unknown key train.lr"),
+    (["train.py", "--search-space", "K7_E1_D3", "--output", "/proc/x"], "/proc/x"),
+    (["train.py", "--search-space", "K357_E1_D3", "--only", "--output", "/tmp/x"], "weights.h5"),
+    (["evaluate.py", "--weights", "absent.h5"], "absent.h5"),
+    (["evaluate.py", "--weights", "README.md"], "README.md"),
+    (["evaluate.py", "--subnet", "XP1 9x9 3"], "kernel=9"),
+    (["evaluate.py", "--subnet", "XP1 3x3 3"], "outside this search space"),
+    (["evaluate.py", "--subnets", "absent.txt"], "absent.txt"),
+    (["search.py", "--max-macs", "10"], "the smallest has"),
+    (["finetune.py", "--subnet", "XP1"], "XP0.8 3x3 2")])
+def test_bad_input_gets_one_clear_error(trained, command, complaint):
+    if command[0] != "train.py" and "--weights" not in command:
+        command = [*command, "--weights", str(trained)]
+    status, _, err = run(f"runners/{command[0]}", *command[1:])
+    errors = [line for line in err.splitlines() if "INFO" not in line]
+    assert status == 2 and len(errors) == 1 and errors[0].startswith("error: "), err
+    assert complaint in errors[0]
+
+
+def test_first_line_says_which_recipe_and_how_to_get_the_other(tmp_path):
+    _, out, _ = run("runners/train.py", "--search-space", "K9", "--output", tmp_path)
+    assert out.startswith("recipe xception_digits (the default) on digits; for ImageNet: --data")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_and_ends_the_same(trained, tmp_path, how):
+    process = start(*train(tmp_path))
+    first = tmp_path / "K7_E1_D3" / "checkpoint-0001.h5"
+    deadline = time.time() + 120
+    while not first.exists() and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    status, out, err = run(*train(tmp_path))
+    assert status == 0, err
+    expected, _ = checkpoint.load(trained)
+    found, _ = checkpoint.load(tmp_path / "K7_E1_D3" / "weights.h5")
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    status, out, _ = run(*train(tmp_path))
+    assert status == 0 and "is done" in out
+
+
+def test_a_second_run_into_one_folder_is_refused(tmp_path):
+    slow = ["--set", "stages.fullnet.epochs=400"]
+    process = start(*train(tmp_path, "K7_E1_D3", *slow))
+    try:
+        deadline = time.time() + 60
+        while not (tmp_path / "K7_E1_D3" / "checkpoint-0001.h5").exists() and time.time() < deadline:
+            time.sleep(0.05)
+        status, _, err = run(*train(tmp_path, "K7_E1_D3", *slow))
+    finally:
+        process.kill()
+        process.communicate()
+    assert status == 2 and "another run is writing" in err
