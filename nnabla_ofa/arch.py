@@ -73,7 +73,7 @@ class Arch:
             parts = parts * num_blocks
         if len(parts) != num_blocks:
             raise OfaError(f"subnet {text!r} has {len(parts)} blocks, this network has {num_blocks}: "
-                           f'give {num_blocks} names separated by commas, or one for all')
+                           f"give {num_blocks} names separated by commas, or one for all")
         return cls(tuple(Block.parse(part) for part in parts))
 
     def __str__(self) -> str:
@@ -143,8 +143,8 @@ class Space:
         """Space of its name, "K357_E0.6+0.8+1_D123"; raises OfaError that says what is wrong."""
         match = _SPACE.fullmatch(str(name).strip())
         if match is None:
-            raise OfaError(f'search space {name!r} is not of the form K<kernels>_E<expands>_D<depths>, '
-                           'for example K357_E0.6+0.8+1_D123')
+            raise OfaError(f"search space {name!r} is not of the form K<kernels>_E<expands>_D<depths>, "
+                           "for example K357_E0.6+0.8+1_D123")
         values = {"kernels": tuple(int(k) for k in match["kernels"]),
                   "expands": tuple(float(e) for e in match["expands"].split("+")),
                   "depths": tuple(int(d) for d in match["depths"])}

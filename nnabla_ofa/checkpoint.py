@@ -25,7 +25,7 @@ from typing import Dict, List, Optional, Tuple
 import h5py
 import numpy as np
 
-from .arch import Arch, Choices, Space
+from .arch import Arch, Space
 from .errors import OfaError
 
 MAGIC = b"nnabla_ofa 1 "

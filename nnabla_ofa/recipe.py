@@ -23,6 +23,13 @@ from .supernet import NetConfig
 ARGS = Path(__file__).resolve().parents[1] / "args"
 
 
+def require(owner: Any, prefix: str, rules: Dict[str, Tuple[bool, str]]) -> None:
+    """OfaError naming the first field of `owner` whose (holds, what is allowed) does not hold."""
+    for name, (holds, allowed) in rules.items():
+        if not holds:
+            raise OfaError(f"{prefix}.{name}={getattr(owner, name)} is not {allowed}")
+
+
 @dataclass(frozen=True)
 class Data:
     """Which images, at which sizes.
@@ -40,6 +47,14 @@ class Data:
     augment: Augment = field(default_factory=Augment)
     workers: int = 2
 
+    def __post_init__(self):
+        require(self, "data", {
+            "image_sizes": (min(self.image_sizes, default=0) >= 1, "one or more positive integers"),
+            "valid_sizes": (min(self.valid_sizes, default=0) >= 1, "one or more positive integers"),
+            "held_out": (0 < self.held_out < 1, "between 0 and 1"),
+            "calibration_images": (self.calibration_images >= 1, "1 or more"),
+            "workers": (self.workers >= 0, "0 or more")})
+
 
 @dataclass(frozen=True)
 class Train:
@@ -48,9 +63,10 @@ class Train:
     batch_size: images of one pass on one process, over which BN takes its statistics;
     global_batch: images of one update, a multiple of batch_size times the processes.
     schedule: "exponential", lr times lr_decay every `decay_epochs` epochs, or "cosine", down to 0 at
-    the stage's end; both after a linear warm-up over `warmup_epochs`. distill: weight of the frozen full network's soft
-    targets, in stages that start from another one. subnets_per_step: archs of one update. sandwich:
-    the largest and the smallest among them always; inplace_distill: the largest teaches the others.
+    the stage's end; both after a linear warm-up over `warmup_epochs`. distill: weight of the frozen
+    full network's soft targets, in stages that start from another one. subnets_per_step: archs of
+    one update. sandwich: the largest and the smallest among them always; inplace_distill: the
+    largest teaches the others.
     clip_grad: largest L2 norm of the whole gradient, None for no limit.
     """
 
@@ -70,6 +86,26 @@ class Train:
     clip_grad: Optional[float] = None
     keep_checkpoints: int = 5
 
+    def __post_init__(self):
+        require(self, "train", {
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "global_batch": (self.global_batch >= 1 and self.global_batch % self.batch_size == 0,
+                             f"a multiple of train.batch_size={self.batch_size}"),
+            "momentum": (0 <= self.momentum < 1, "in [0, 1)"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "schedule": (self.schedule in ("exponential", "cosine"), "exponential or cosine"),
+            "lr_decay": (0 < self.lr_decay <= 1, "in (0, 1]"),
+            "decay_epochs": (self.decay_epochs > 0, "positive"),
+            "warmup_epochs": (self.warmup_epochs >= 0, "0 or more"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "in [0, 1)"),
+            "distill": (self.distill >= 0, "0 or more"),
+            "subnets_per_step": (self.subnets_per_step >= (2 if self.sandwich else 1),
+                                 "1 or more, 2 or more with train.sandwich"),
+            "inplace_distill": (self.sandwich or not self.inplace_distill,
+                                "possible without train.sandwich=true"),
+            "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "positive"),
+            "keep_checkpoints": (self.keep_checkpoints >= 2, "2 or more")})
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -82,6 +118,10 @@ class Stage:
     start: Optional[str] = None
     validate: Tuple[str, ...] = ()
 
+    def __post_init__(self):
+        require(self, f"stages.{self.name}", {"epochs": (self.epochs >= 1, "1 or more"),
+                                              "lr": (self.lr > 0, "positive")})
+
 
 @dataclass(frozen=True)
 class Finetune:
@@ -90,6 +130,10 @@ class Finetune:
     subnet: Optional[str] = None
     epochs: int = 5
     lr: float = 0.005
+
+    def __post_init__(self):
+        require(self, "finetune", {"epochs": (self.epochs >= 1, "1 or more"),
+                                   "lr": (self.lr > 0, "positive")})
 
 
 @dataclass(frozen=True)
@@ -104,7 +148,16 @@ class Recipe:
     finetune: Finetune = field(default_factory=Finetune)
 
     def __post_init__(self):
-        check(self)
+        blocks, spaces = self.net.middle_blocks, [stage.space for stage in self.stages]
+        require(self, self.name, {"stages": (len(self.stages) >= 1, "a list of one or more")})
+        for stage in self.stages:
+            for subnet in stage.validate:
+                Space.parse(stage.space, blocks).check(Arch.parse(subnet, blocks))
+            if stage.start not in [None, *spaces[:spaces.index(stage.space)]]:
+                raise OfaError(f"stages.{stage.name}.start={stage.start} is not the space of a stage "
+                               "before it")
+        if self.finetune.subnet:
+            Arch.parse(self.finetune.subnet, blocks)
 
     def stage(self, space: str) -> Stage:
         """The stage that trains `space` (any spelling of its name); OfaError names those there are."""
@@ -124,53 +177,6 @@ class Recipe:
     def settings(self) -> Dict[str, Any]:
         """All values as plain dicts and lists, for records and for comparing."""
         return asdict(self)
-
-
-def check(recipe: Recipe) -> None:
-    """OfaError naming the first value that is out of range."""
-    data, train = recipe.data, recipe.train
-    rules = [("data.image_sizes", data.image_sizes, min(data.image_sizes, default=0) >= 1, "positive"),
-             ("data.valid_sizes", data.valid_sizes, min(data.valid_sizes, default=0) >= 1, "positive"),
-             ("data.held_out", data.held_out, 0 < data.held_out < 1, "between 0 and 1"),
-             ("data.calibration_images", data.calibration_images, data.calibration_images >= 1, ">= 1"),
-             ("data.workers", data.workers, data.workers >= 0, "0 or more"),
-             ("train.batch_size", train.batch_size, train.batch_size >= 1, "1 or more"),
-             ("train.global_batch", train.global_batch,
-              train.global_batch >= 1 and train.global_batch % train.batch_size == 0,
-              f"a multiple of train.batch_size={train.batch_size}"),
-             ("train.momentum", train.momentum, 0 <= train.momentum < 1, "in [0, 1)"),
-             ("train.weight_decay", train.weight_decay, train.weight_decay >= 0, "0 or more"),
-             ("train.schedule", train.schedule, train.schedule in ("exponential", "cosine"),
-              "exponential or cosine"),
-             ("train.lr_decay", train.lr_decay, 0 < train.lr_decay <= 1, "in (0, 1]"),
-             ("train.decay_epochs", train.decay_epochs, train.decay_epochs > 0, "positive"),
-             ("train.warmup_epochs", train.warmup_epochs, train.warmup_epochs >= 0, "0 or more"),
-             ("train.label_smoothing", train.label_smoothing, 0 <= train.label_smoothing < 1, "in [0, 1)"),
-             ("train.distill", train.distill, train.distill >= 0, "0 or more"),
-             ("train.subnets_per_step", train.subnets_per_step,
-              train.subnets_per_step >= (2 if train.sandwich else 1), "1 or more, 2 with sandwich"),
-             ("train.inplace_distill", train.inplace_distill, train.sandwich or not train.inplace_distill,
-              "possible without train.sandwich=true"),
-             ("train.clip_grad", train.clip_grad, train.clip_grad is None or train.clip_grad > 0, "positive"),
-             ("train.keep_checkpoints", train.keep_checkpoints, train.keep_checkpoints >= 2, "2 or more"),
-             ("stages", "[]", len(recipe.stages) >= 1, "one or more"),
-             ("finetune.epochs", recipe.finetune.epochs, recipe.finetune.epochs >= 1, "1 or more"),
-             ("finetune.lr", recipe.finetune.lr, recipe.finetune.lr > 0, "positive")]
-    for stage in recipe.stages:
-        rules += [(f"stages.{stage.name}.epochs", stage.epochs, stage.epochs >= 1, "1 or more"),
-                  (f"stages.{stage.name}.lr", stage.lr, stage.lr > 0, "positive")]
-    for key, value, good, allowed in rules:
-        if not good:
-            raise OfaError(f"recipe {recipe.name}: {key}={value} is not {allowed}")
-    for stage in recipe.stages:
-        space = Space.parse(stage.space, recipe.net.middle_blocks)
-        for subnet in stage.validate:
-            space.check(Arch.parse(subnet, recipe.net.middle_blocks))
-        if stage.start is not None and stage.start not in [s.space for s in recipe.stages]:
-            raise OfaError(f"recipe {recipe.name}: stages.{stage.name}.start={stage.start} is not the "
-                           "space of a stage")
-    if recipe.finetune.subnet:
-        Arch.parse(recipe.finetune.subnet, recipe.net.middle_blocks)
 
 
 def load_recipe(name, overrides: Sequence[str] = ()) -> Recipe:

@@ -12,7 +12,7 @@ import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import nnabla as nn
 import nnabla.functions as F
@@ -246,8 +246,8 @@ def passes_per_update(settings: Train, ranks: int) -> int:
     """How many passes each rank makes for one update; OfaError if the ranks do not divide them."""
     passes = settings.global_batch // settings.batch_size
     if passes % ranks:
-        raise OfaError(f"{ranks} processes cannot share train.global_batch={settings.global_batch} in "
-                       f"passes of train.batch_size={settings.batch_size}: choose a batch_size that "
-                       f"divides {settings.global_batch // ranks if settings.global_batch % ranks == 0 else 'it'}, "
-                       f"or a global_batch that is a multiple of {settings.batch_size * ranks}")
+        raise OfaError(f"{ranks} processes cannot share the {passes} passes of an update evenly "
+                       f"(train.global_batch={settings.global_batch} in passes of train.batch_size="
+                       f"{settings.batch_size}): choose a smaller batch_size, a larger global_batch or "
+                       "another number of processes")
     return passes // ranks

@@ -1,7 +1,7 @@
 """Extract one subnet of a supernet and train it on, alone; evaluated before and after.
 
     python runners/finetune.py --weights runs/demo/K357_E0.6+0.8+1_D123/weights.h5 \\
-        --subnet "XP1 7x7 2, XP1 3x3 3, XP1 7x7 3, XP0.8 3x3 3, XP0.6 3x3 3, XP1 5x5 2, XP0.6 7x7 3, XP0.6 7x7 2"
+        --subnet "XP0.8 5x5 2"
 """
 
 import sys

@@ -9,11 +9,29 @@ import cv2
 import numpy as np
 import pytest
 
-from nnabla_ofa.data import (Augment, Dataset, TrainLoader, calibration_indices, fixed_batches,
-                             normalise, open_dataset, split)
+from nnabla_ofa.data import (
+    Augment,
+    Dataset,
+    TrainLoader,
+    calibration_indices,
+    fixed_batches,
+    normalise,
+    open_dataset,
+    split,
+)
 from nnabla_ofa.data.decode import read_image
-from nnabla_ofa.data.transforms import (FLIP, LEFT, N_UNIFORM, TOP, cut, train_box, train_image,
-                                        twist_colours, valid_box, valid_image)
+from nnabla_ofa.data.transforms import (
+    FLIP,
+    LEFT,
+    N_UNIFORM,
+    TOP,
+    cut,
+    train_box,
+    train_image,
+    twist_colours,
+    valid_box,
+    valid_image,
+)
 from nnabla_ofa.errors import OfaError
 
 PLAIN = Augment(crop="none", flip=False, valid_resize=1)
@@ -162,9 +180,9 @@ def test_reduced_decoding_is_the_image_made_smaller(tmp_path):
     path = str(tmp_path / "a.jpg")
     whole = read_image(path)
     for r in (2, 4, 8):
-        odd = read_image(str(tmp_path / "odd.jpg"), lambda h, w: r if (h, w) == (201, 300) else 1)
+        odd = read_image(str(tmp_path / "odd.jpg"), lambda h, w, r=r: r if (h, w) == (201, 300) else 1)
         assert odd.shape == (-(-201 // r), -(-300 // r), 3)
-        small = read_image(path, lambda h, w: r).astype(int)
+        small = read_image(path, lambda h, w, r=r: r).astype(int)
         expected = cv2.resize(whole, (304 // r, 208 // r), interpolation=cv2.INTER_AREA)
         assert np.abs(small - expected).mean() < 1
     # a decode for evaluation at 32 pixels takes the reduced path and sees the same image
@@ -444,7 +462,7 @@ def test_imagenet_photographs(shared, tmp_path):
             path.write_bytes(tar.extractfile(member).read())
     paths = tuple(sorted(map(str, tmp_path.iterdir())))
     photos = Dataset("photographs", ("any",), np.zeros(len(paths), np.int32), paths=paths)
-    for images, labels in loader(photos, 8).epoch(0, lambda step: 128):
+    for images, _ in loader(photos, 8).epoch(0, lambda step: 128):
         assert images.shape == (8, 128, 128, 3) and (images.std(axis=(1, 2)) > 1).any(axis=1).all()
     # evaluation's one resize of the centre against resizing all and cutting, from full resolution
     differences = []

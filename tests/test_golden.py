@@ -2,13 +2,12 @@
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.arch import Arch, Space
+from nnabla_ofa.arch import Space
 from nnabla_ofa.supernet import network_cost
 
 SUBNET = ("XP1 7x7 2, XP1 3x3 3, XP1 7x7 3, XP0.8 3x3 3, XP0.6 3x3 3, XP1 5x5 2, XP0.6 7x7 3, "

@@ -23,7 +23,7 @@ EPS = 1e-5
 
 @pytest.fixture(autouse=True)
 def cpu_context():
-    with nn.context_scope(get_extension_context('cpu')):
+    with nn.context_scope(get_extension_context("cpu")):
         yield
 
 
@@ -96,39 +96,39 @@ def reference_separable(a, *, kernel, w_out, order=None, relu_in=True, relu_out=
                         statistics=None, dy=None):
     """Values and, by the names of ``a``, gradients (full-sized) of the whole layer."""
     a = {name: value.astype(np.float64) for name, value in a.items()}
-    w_in, full = a['x'].shape[0], a['depthwise'].shape[-1]
-    kernels_ = [a['depthwise'][:w_in, 0]]
+    w_in, full = a["x"].shape[0], a["depthwise"].shape[-1]
+    kernels_ = [a["depthwise"][:w_in, 0]]
     for k in range(full - 2, kernel - 1, -2):
         crop = kernels_[-1][:, 1:-1, 1:-1].reshape(w_in, -1)
-        kernels_.append((crop @ a['matrix%d' % k]).reshape(w_in, k, k))
-    x = np.maximum(a['x'], 0) if relu_in else a['x']
+        kernels_.append((crop @ a["matrix%d" % k]).reshape(w_in, k, k))
+    x = np.maximum(a["x"], 0) if relu_in else a["x"]
     hidden, depthwise_backward = reference_depthwise(x, kernels_[-1])
-    weight = a['pointwise'][:w_out, :w_in, 0, 0]
+    weight = a["pointwise"][:w_out, :w_in, 0, 0]
     z = np.tensordot(weight, hidden, 1)
-    gamma, beta = (a[name].ravel()[:w_out] for name in ('gamma', 'beta'))
+    gamma, beta = (a[name].ravel()[:w_out] for name in ("gamma", "beta"))
     y, mean, var, bn_backward = reference_bn(z, gamma, beta, statistics)
     rows = np.arange(w_out) if order is None else np.asarray(order)
-    y = y[rows] + a.get('residual', 0)
+    y = y[rows] + a.get("residual", 0)
     mask = y > 0 if relu_out else np.ones_like(y)
     g = {name: np.zeros_like(value) for name, value in a.items()}
     dy = dy * mask
-    if 'residual' in a:
-        g['residual'] = dy
+    if "residual" in a:
+        g["residual"] = dy
     d_bn = np.empty_like(dy)
     d_bn[rows] = dy
     dz, d_gamma, d_beta = bn_backward(d_bn)
-    g['gamma'][0, :w_out, 0, 0], g['beta'][0, :w_out, 0, 0] = d_gamma, d_beta
-    g['pointwise'][:w_out, :w_in, 0, 0] = np.tensordot(dz, hidden, ((1, 2, 3),) * 2)
+    g["gamma"][0, :w_out, 0, 0], g["beta"][0, :w_out, 0, 0] = d_gamma, d_beta
+    g["pointwise"][:w_out, :w_in, 0, 0] = np.tensordot(dz, hidden, ((1, 2, 3),) * 2)
     dx, d_kernel = depthwise_backward(np.tensordot(weight.T, dz, 1))
     for step, k in reversed(list(enumerate(range(full - 2, kernel - 1, -2)))):
         d_kernel = d_kernel.reshape(w_in, -1)
         crop = kernels_[step][:, 1:-1, 1:-1].reshape(w_in, -1)
-        g['matrix%d' % k] = crop.T @ d_kernel
+        g["matrix%d" % k] = crop.T @ d_kernel
         larger = np.zeros_like(kernels_[step])
-        larger[:, 1:-1, 1:-1] = (d_kernel @ a['matrix%d' % k].T).reshape(w_in, k, k)
+        larger[:, 1:-1, 1:-1] = (d_kernel @ a["matrix%d" % k].T).reshape(w_in, k, k)
         d_kernel = larger
-    g['depthwise'][:w_in, 0] = d_kernel
-    g['x'] = dx * (a['x'] > 0) if relu_in else dx
+    g["depthwise"][:w_in, 0] = d_kernel
+    g["x"] = dx * (a["x"] > 0) if relu_in else dx
     return y * mask, mean, var, g
 
 
@@ -157,24 +157,24 @@ def arrays(seed, shape, w_out, *, full=3, kernel=3, spare=0, residual=False):
     """Random operands of a separable layer; ``spare`` channels more than are used."""
     rng = np.random.default_rng(seed)
     w_in = shape[0]
-    a = {'x': rng.normal(size=shape),
-         'depthwise': rng.normal(size=(w_in + spare, 1, full, full)),
-         'pointwise': rng.normal(size=(w_out + spare, w_in + spare, 1, 1)) / np.sqrt(w_in),
-         'gamma': rng.normal(size=(1, w_out + spare, 1, 1)),
-         'beta': rng.normal(size=(1, w_out + spare, 1, 1))}
+    a = {"x": rng.normal(size=shape),
+         "depthwise": rng.normal(size=(w_in + spare, 1, full, full)),
+         "pointwise": rng.normal(size=(w_out + spare, w_in + spare, 1, 1)) / np.sqrt(w_in),
+         "gamma": rng.normal(size=(1, w_out + spare, 1, 1)),
+         "beta": rng.normal(size=(1, w_out + spare, 1, 1))}
     for k in range(full - 2, kernel - 1, -2):
-        a['matrix%d' % k] = np.eye(k * k) + rng.normal(size=(k * k, k * k)) * 0.1
+        a["matrix%d" % k] = np.eye(k * k) + rng.normal(size=(k * k, k * k)) * 0.1
     if residual:
-        a['residual'] = rng.normal(size=(w_out,) + shape[1:])
+        a["residual"] = rng.normal(size=(w_out,) + shape[1:])
     # float32 from the start, so that reference and kernel see the same numbers
     return {name: value.astype(np.float32) for name, value in a.items()}, rng
 
 
 def build_separable(v, **options):
     return kernels.separable(
-        v['x'], v['depthwise'], v['pointwise'], v['gamma'], v['beta'], eps=EPS,
-        matrices=tuple(v[name] for name in ('matrix5', 'matrix3') if name in v),
-        residual=v.get('residual'), **options)
+        v["x"], v["depthwise"], v["pointwise"], v["gamma"], v["beta"], eps=EPS,
+        matrices=tuple(v[name] for name in ("matrix5", "matrix3") if name in v),
+        residual=v.get("residual"), **options)
 
 
 # ---- separable ---------------------------------------------------------------------------------
@@ -199,10 +199,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize('shape, w_out, operands, options', CASES)
+@pytest.mark.parametrize("shape, w_out, operands, options", CASES)
 def test_separable_equals_the_reference(shape, w_out, operands, options):
     a, rng = arrays(1, shape, w_out, **operands)
-    kernel = operands.get('kernel', 3)
+    kernel = operands.get("kernel", 3)
     v = {name: variable(value) for name, value in a.items()}
     y, mean, var = build_separable(v, kernel=kernel, w_out=w_out, **options)
     dy = rng.normal(size=y.shape).astype(np.float32)
@@ -235,7 +235,7 @@ def test_order_gathers_rows_back():
         close(v[name].g, g[name])
 
 
-@pytest.mark.parametrize('order', [None, [3, 0, 2, 1]])
+@pytest.mark.parametrize("order", [None, [3, 0, 2, 1]])
 def test_fixed_statistics(order):
     a, rng = arrays(3, (6, 4, 3, 5), 4)
     statistics = rng.normal(size=4), rng.uniform(0.5, 2, size=4)
@@ -278,7 +278,7 @@ def test_a_second_backward_adds_the_same_again():
     loss.backward()
     once = {name: v[name].g.copy() for name in v}
     loss.backward()
-    for name in ('depthwise', 'pointwise', 'gamma', 'beta'):
+    for name in ("depthwise", "pointwise", "gamma", "beta"):
         close(v[name].g, 2 * once[name], 1e-6)
 
 
@@ -288,7 +288,7 @@ def test_a_chain_that_shares_parameters_accumulates():
     results = []
     for fused in (True, False):
         v = {name: variable(value) for name, value in a.items()}
-        y = v['x'] * 1.0
+        y = v["x"] * 1.0
         for depth in range(6):
             width = (10, 8)[depth % 2]
             y = (chain_unit(v, y, width) if fused else plain_unit(v, y, width))
@@ -302,11 +302,11 @@ def test_a_chain_that_shares_parameters_accumulates():
 
 def chain_unit(v, x, width):
     """A narrowing separable then a widening one, plus the unit's own input."""
-    y, _, _ = kernels.separable(x, v['depthwise'], v['pointwise'], v['gamma'], v['beta'], kernel=3,
-                                w_out=width, eps=EPS, matrices=(v['matrix3'],))
-    y, _, _ = kernels.separable(y, v['depthwise'], v['pointwise'], v['gamma'], v['beta'], kernel=3,
-                                w_out=10, eps=EPS, matrices=(v['matrix3'],), residual=x)
-    y, _, _ = kernels.separable(y, v['depthwise'], v['pointwise'], v['gamma'], v['beta'], kernel=5,
+    y, _, _ = kernels.separable(x, v["depthwise"], v["pointwise"], v["gamma"], v["beta"], kernel=3,
+                                w_out=width, eps=EPS, matrices=(v["matrix3"],))
+    y, _, _ = kernels.separable(y, v["depthwise"], v["pointwise"], v["gamma"], v["beta"], kernel=3,
+                                w_out=10, eps=EPS, matrices=(v["matrix3"],), residual=x)
+    y, _, _ = kernels.separable(y, v["depthwise"], v["pointwise"], v["gamma"], v["beta"], kernel=5,
                                 w_out=10, eps=EPS, residual=y)
     return y
 
@@ -314,15 +314,15 @@ def chain_unit(v, x, width):
 def plain_unit(v, x, width):
     def layer(h, w_out, small):
         w_in = h.shape[0]
-        kernel = v['depthwise'][:w_in]
+        kernel = v["depthwise"][:w_in]
         if small:
             kernel = F.reshape(kernel[:, :, 1:4, 1:4], (w_in, 9))
-            kernel = F.reshape(F.affine(kernel, v['matrix3']), (w_in, 1, 3, 3))
+            kernel = F.reshape(F.affine(kernel, v["matrix3"]), (w_in, 1, 3, 3))
         h = F.transpose(F.relu(h), (3, 0, 1, 2))
         pad = kernel.shape[-1] // 2
         h = F.convolution(h, kernel, None, pad=(pad, pad), group=w_in)
-        h = F.convolution(h, v['pointwise'][:w_out, :w_in])
-        h = F.batch_normalization(h, v['beta'][:, :w_out], v['gamma'][:, :w_out], None, None,
+        h = F.convolution(h, v["pointwise"][:w_out, :w_in])
+        h = F.batch_normalization(h, v["beta"][:, :w_out], v["gamma"][:, :w_out], None, None,
                                   eps=EPS)
         return F.transpose(h, (1, 2, 3, 0))
 
@@ -336,13 +336,13 @@ def test_frozen_layers_keep_nothing_and_inputs_alone_get_gradients():
     y, _, _ = build_separable(frozen, kernel=3, w_out=4)
     assert not y.need_grad
     y.forward(clear_buffer=True)
-    mixed = dict(frozen, x=variable(a['x']))
+    mixed = dict(frozen, x=variable(a["x"]))
     z, _, _ = build_separable(mixed, kernel=3, w_out=4)
     dy = rng.normal(size=z.shape).astype(np.float32)
     z.persistent = True
     backward(z, dy)
     _, _, _, g = reference_separable(a, kernel=3, w_out=4, dy=dy)
-    close(mixed['x'].g, g['x'])
+    close(mixed["x"].g, g["x"])
     assert (y.d == z.d).all()
 
 
@@ -364,33 +364,33 @@ def test_same_bits_on_any_number_of_threads():
 
 def test_nan_goes_through():
     a, _ = arrays(9, (6, 4, 3, 5), 4)
-    a['x'][2, 1, 1, 3] = np.nan
+    a["x"][2, 1, 1, 3] = np.nan
     v = {name: variable(value) for name, value in a.items()}
     y, _, _ = build_separable(v, kernel=3, w_out=4, relu_out=True)
     y.forward()
     assert np.isnan(y.d).all()
-    pooled = kernels.max_pool_add(v['x'], variable(np.zeros((6, 2, 2, 5))))
+    pooled = kernels.max_pool_add(v["x"], variable(np.zeros((6, 2, 2, 5))))
     pooled.forward()
     assert np.isnan(pooled.d[2, 0, 0, 3]) and np.isnan(pooled.d).sum() == 4
 
 
 # ---- the other layers --------------------------------------------------------------------------
 
-@pytest.mark.parametrize('k, stride, shape, out', [
+@pytest.mark.parametrize("k, stride, shape, out", [
     (3, 2, (3, 32, 32, 8), 32), (3, 1, (32, 9, 7, 5), 20), (1, 2, (9, 8, 8, 16), 33),
     (1, 2, (9, 7, 5, 3), 33), (3, 2, (1, 1, 1, 1), 1), (3, 2, (5, 1, 6, 2), 3),
     (3, 1, (24, 80, 40, 9), 8)])
-@pytest.mark.parametrize('relu_out', [False, True])
+@pytest.mark.parametrize("relu_out", [False, True])
 def test_conv_bn_equals_the_reference(k, stride, shape, out, relu_out):
     rng = np.random.default_rng(10)
-    a = {'x': rng.normal(size=shape), 'weight': rng.normal(size=(out, shape[0], k, k)),
-         'gamma': rng.normal(size=(1, out, 1, 1)), 'beta': rng.normal(size=(1, out, 1, 1))}
+    a = {"x": rng.normal(size=shape), "weight": rng.normal(size=(out, shape[0], k, k)),
+         "gamma": rng.normal(size=(1, out, 1, 1)), "beta": rng.normal(size=(1, out, 1, 1))}
     v = {name: variable(value) for name, value in a.items()}
     a = {name: v[name].d.astype(np.float64) for name in a}
-    y, _, _ = kernels.conv_bn(v['x'], v['weight'], v['gamma'], v['beta'], stride=stride, eps=EPS,
+    y, _, _ = kernels.conv_bn(v["x"], v["weight"], v["gamma"], v["beta"], stride=stride, eps=EPS,
                               relu_out=relu_out)
-    z, conv_backward = reference_conv(a['x'], a['weight'], stride)
-    expected, _, _, bn_backward = reference_bn(z, a['gamma'].ravel(), a['beta'].ravel())
+    z, conv_backward = reference_conv(a["x"], a["weight"], stride)
+    expected, _, _, bn_backward = reference_bn(z, a["gamma"].ravel(), a["beta"].ravel())
     dy = rng.normal(size=y.shape).astype(np.float32)
     y.persistent = True
     backward(y, dy)
@@ -398,11 +398,11 @@ def test_conv_bn_equals_the_reference(k, stride, shape, out, relu_out):
     close(y.d, expected * mask)
     dz, d_gamma, d_beta = bn_backward(dy * mask)
     dx, d_weight = conv_backward(dz)
-    for name, gradient in (('x', dx), ('weight', d_weight), ('gamma', d_gamma), ('beta', d_beta)):
+    for name, gradient in (("x", dx), ("weight", d_weight), ("gamma", d_gamma), ("beta", d_beta)):
         close(v[name].g.reshape(gradient.shape), gradient)
 
 
-@pytest.mark.parametrize('shape', [(3, 8, 8, 5), (2, 7, 5, 16), (1, 1, 1, 1), (2, 2, 1, 3)])
+@pytest.mark.parametrize("shape", [(3, 8, 8, 5), (2, 7, 5, 16), (1, 1, 1, 1), (2, 2, 1, 3)])
 def test_pool_mean_and_transpose_equal_nnabla(shape):
     rng = np.random.default_rng(11)
     pooled = (shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2, shape[3])
@@ -439,52 +439,52 @@ def test_python_and_c_agree_on_the_layer():
 
 def run_python(code, **environment):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    result = subprocess.run([sys.executable, '-c', code], cwd=root, stdout=subprocess.PIPE,
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE,
                             env=dict(os.environ, **environment), universal_newlines=True)
     assert result.returncode == 0
     return result.stdout.strip()
 
 
-REASON = 'from nnabla_ofa import kernels; print(kernels.unavailable_reason())'
+REASON = "from nnabla_ofa import kernels; print(kernels.unavailable_reason())"
 
 
 def test_without_a_compiler_the_reason_says_so(tmp_path):
-    assert 'no C compiler' in run_python(REASON, PATH=str(tmp_path))
+    assert "no C compiler" in run_python(REASON, PATH=str(tmp_path))
 
 
 def test_a_broken_compiler_is_reported(tmp_path):
-    compiler = tmp_path / 'gcc'
+    compiler = tmp_path / "gcc"
     compiler.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho out of order; exit 1\n')
     compiler.chmod(0o755)
-    reason = run_python(REASON, PATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / 'cache'))
-    assert 'out of order' in reason
+    reason = run_python(REASON, PATH=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert "out of order" in reason
 
 
 def test_the_library_is_compiled_once(tmp_path):
     code = REASON + '; import os; print(sorted((f, os.stat(r + "/" + f).st_mtime_ns) ' \
         'for r, _, fs in os.walk(os.environ["XDG_CACHE_HOME"]) for f in fs))'
     first, again = (run_python(code, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
-    assert first == again and first.startswith('None') and first.count('fused-') == 1
+    assert first == again and first.startswith("None") and first.count("fused-") == 1
 
 
-@pytest.mark.parametrize('argument, value', [
-    ('kernel', 7), ('kernel', 4), ('w_out', 0), ('w_out', 9), ('order', [0, 0, 1, 2]),
-    ('order', [0, 1]), ('matrices', ())])
+@pytest.mark.parametrize("argument, value", [
+    ("kernel", 7), ("kernel", 4), ("w_out", 0), ("w_out", 9), ("order", [0, 0, 1, 2]),
+    ("order", [0, 1]), ("matrices", ())])
 def test_errors_name_the_argument(argument, value):
     a, _ = arrays(12, (6, 4, 3, 5), 4, full=5, kernel=3)
     v = {name: variable(value_) for name, value_ in a.items()}
-    options = dict(kernel=3, w_out=4, eps=EPS, matrices=(v['matrix3'],))
+    options = dict(kernel=3, w_out=4, eps=EPS, matrices=(v["matrix3"],))
     options[argument] = value
-    if argument == 'kernel':
-        options['matrices'] = ()
+    if argument == "kernel":
+        options["matrices"] = ()
     with pytest.raises(OfaError, match=argument):
-        kernels.separable(v['x'], v['depthwise'], v['pointwise'], v['gamma'], v['beta'], **options)
+        kernels.separable(v["x"], v["depthwise"], v["pointwise"], v["gamma"], v["beta"], **options)
 
 
 def test_aliases_are_harmless_and_kept():
     kernels.aliases.install()
     kernels.aliases.install()
-    assert sys.modules['nnabla.nnabla'].Variable is nn.Variable
+    assert sys.modules["nnabla.nnabla"].Variable is nn.Variable
     x = variable(np.ones((2, 3)))
     loss = F.sum(F.relu(x))
     loss.forward()

@@ -153,9 +153,8 @@ def test_calibration_equals_statistics_by_hand():
     data = np.random.default_rng(1).standard_normal((6, 3, 16, 16)).astype(np.float32)
     before = net.arrays()
     net.calibrate(data, arch, batch_size=4)
-    x, means, squares = data, [], []
     weight = before["stem/0/conv/W"]
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    padded = np.pad(data, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
     y = np.einsum("nchwij,ocij->nohw", windows, weight)
     after = net.arrays()

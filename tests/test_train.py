@@ -4,8 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import nnabla as nn
+import numpy as np
 import pytest
 
 import nnabla_ofa as ofa

@@ -12,8 +12,8 @@ from . import aliases
 from .build import library, load
 from .functions import conv_bn, global_mean, max_pool_add, separable, to_chwn
 
-__all__ = ['aliases', 'conv_bn', 'global_mean', 'max_pool_add', 'separable', 'set_threads',
-           'to_chwn', 'unavailable_reason']
+__all__ = ["aliases", "conv_bn", "global_mean", "max_pool_add", "separable", "set_threads",
+           "to_chwn", "unavailable_reason"]
 
 
 def unavailable_reason() -> Optional[str]:
@@ -30,7 +30,7 @@ def set_threads(n: int) -> None:
         OfaError: ``n`` is not a positive integer.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise OfaError('threads: {!r} is not a positive integer'.format(n))
+        raise OfaError("threads: {!r} is not a positive integer".format(n))
     library().set_threads(n)
 
 

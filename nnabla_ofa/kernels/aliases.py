@@ -15,6 +15,6 @@ def install() -> None:
     import nnabla
     import nnabla_ext
 
-    for name, module in (('nnabla.nnabla', nnabla), ('nnabla.nnabla_ext', nnabla_ext)):
+    for name, module in (("nnabla.nnabla", nnabla), ("nnabla.nnabla_ext", nnabla_ext)):
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             sys.modules[name] = module

@@ -19,20 +19,20 @@ from ..errors import OfaError
 from .build import library
 
 _CPU = context()
-_LONGS = ('channels_in height width batch channels_out out_height out_width full_in full_out '
-          'full_depthwise kernel full_kernel stride steps relu_in relu_out fixed '
-          'add_x add_depthwise add_matrix0 add_matrix1 add_weight add_gamma add_beta '
-          'add_residual').split()
-_POINTERS = ('x depthwise matrix0 matrix1 weight gamma beta residual position '
-             'y mean variance scale running_mean running_variance hidden z '
-             'dy d_x d_depthwise d_matrix0 d_matrix1 d_weight d_gamma d_beta d_residual').split()
+_LONGS = ("channels_in height width batch channels_out out_height out_width full_in full_out "
+          "full_depthwise kernel full_kernel stride steps relu_in relu_out fixed "
+          "add_x add_depthwise add_matrix0 add_matrix1 add_weight add_gamma add_beta "
+          "add_residual").split()
+_POINTERS = ("x depthwise matrix0 matrix1 weight gamma beta residual position "
+             "y mean variance scale running_mean running_variance hidden z "
+             "dy d_x d_depthwise d_matrix0 d_matrix1 d_weight d_gamma d_beta d_residual").split()
 
 
 class _Layer(ctypes.Structure):
     """Mirror of ``layer`` in fused.c."""
 
     _fields_ = ([(name, ctypes.c_long) for name in _LONGS]
-                + [(name, ctypes.c_double) for name in ('eps', 'decay')]
+                + [(name, ctypes.c_double) for name in ("eps", "decay")]
                 + [(name, ctypes.c_void_p) for name in _POINTERS])
 
 
@@ -54,13 +54,13 @@ def _address(array: nn.NdArray, write_only: bool = False, dtype: type = np.float
 
 def _check(good: bool, name: str, value: object, allowed: str) -> None:
     if not good:
-        raise OfaError('{}: {} given, but it must be {}'.format(name, value, allowed))
+        raise OfaError("{}: {} given, but it must be {}".format(name, value, allowed))
 
 
 class _Fused(PythonFunction):
     """Linear part and batch normalization; see ``separable`` and ``conv_bn``."""
 
-    name = 'FusedLayer'
+    name = "FusedLayer"
 
     def __init__(self, layer: _Layer, names: Sequence[str], keep: bool, fixed, track, order,
                  residual_is_x: bool) -> None:
@@ -130,8 +130,8 @@ class _Fused(PythonFunction):
         layer.dy = _address(outputs[0].grad)
         for name, variable, needed, add in zip(self._names, inputs, propagate_down, accum):
             pointer = _address(variable.grad, not add) if needed else None
-            setattr(layer, 'd_' + name, pointer)
-            setattr(layer, 'add_' + name, add)
+            setattr(layer, "d_" + name, pointer)
+            setattr(layer, "add_" + name, add)
         if self._residual_is_x:  # one gradient: the residual's share is written first
             layer.d_residual, layer.add_residual, layer.add_x = layer.d_x, layer.add_x, 1
         library().layer_backward(ctypes.byref(layer))
@@ -146,12 +146,12 @@ def _call(layer: _Layer, inputs: dict, *, statistics, track, order=None, residua
 
 
 def _check_affine(gamma, beta, full_out: int, statistics, track) -> None:
-    named = [('gamma', gamma), ('beta', beta)]
-    named += zip(('statistics mean', 'statistics variance'), statistics or ())
-    named += zip(('track mean', 'track variance'), track[:2] if track else ())
+    named = [("gamma", gamma), ("beta", beta)]
+    named += zip(("statistics mean", "statistics variance"), statistics or ())
+    named += zip(("track mean", "track variance"), track[:2] if track else ())
     for name, value in named:
-        _check(value.shape == (1, full_out, 1, 1), name + ' shape', value.shape,
-               '(1, {}, 1, 1)'.format(full_out))
+        _check(value.shape == (1, full_out, 1, 1), name + " shape", value.shape,
+               "(1, {}, 1, 1)".format(full_out))
 
 
 def separable(x, depthwise, pointwise, gamma, beta, *, kernel: int, w_out: int, eps: float,
@@ -187,22 +187,22 @@ def separable(x, depthwise, pointwise, gamma, beta, *, kernel: int, w_out: int, 
     Raises:
         OfaError: an argument does not fit the others.
     """
-    _check(x.ndim == 4, 'x shape', x.shape, '(C, H, W, N)')
+    _check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
     w_in, height, width, batch = x.shape
     full, (full_out, full_in) = depthwise.shape[-1], pointwise.shape[:2]
-    _check(full in (3, 5, 7), 'depthwise kernel', full, '3, 5 or 7')
+    _check(full in (3, 5, 7), "depthwise kernel", full, "3, 5 or 7")
     _check(depthwise.shape == (depthwise.shape[0], 1, full, full) and depthwise.shape[0] >= w_in,
-           'depthwise shape', depthwise.shape, '({} or more, 1, K, K)'.format(w_in))
-    _check(kernel in range(3, full + 1, 2), 'kernel', kernel, '3, 5 or 7, at most %d' % full)
-    _check(pointwise.shape == (full_out, full_in, 1, 1) and full_in >= w_in, 'pointwise shape',
-           pointwise.shape, '(O, {} or more, 1, 1)'.format(w_in))
-    _check(1 <= w_out <= full_out, 'w_out', w_out, 'from 1 to %d' % full_out)
+           "depthwise shape", depthwise.shape, "({} or more, 1, K, K)".format(w_in))
+    _check(kernel in range(3, full + 1, 2), "kernel", kernel, "3, 5 or 7, at most %d" % full)
+    _check(pointwise.shape == (full_out, full_in, 1, 1) and full_in >= w_in, "pointwise shape",
+           pointwise.shape, "(O, {} or more, 1, 1)".format(w_in))
+    _check(1 <= w_out <= full_out, "w_out", w_out, "from 1 to %d" % full_out)
     shapes = [(k * k, k * k) for k in range(full - 2, kernel - 1, -2)]
-    _check([m.shape for m in matrices] == shapes, 'matrices', [m.shape for m in matrices], shapes)
+    _check([m.shape for m in matrices] == shapes, "matrices", [m.shape for m in matrices], shapes)
     _check(order is None or w_out == full_out and np.array_equal(np.sort(order), range(w_out)),
-           'order', order, 'a permutation of all %d rows' % full_out)
-    _check(residual is None or residual.shape == (w_out, height, width, batch), 'residual shape',
-           residual and residual.shape, 'that of the result')
+           "order", order, "a permutation of all %d rows" % full_out)
+    _check(residual is None or residual.shape == (w_out, height, width, batch), "residual shape",
+           residual and residual.shape, "that of the result")
     _check_affine(gamma, beta, full_out, statistics, track)
     layer = _Layer(
         channels_in=w_in, height=height, width=width, batch=batch, channels_out=w_out,
@@ -210,10 +210,10 @@ def separable(x, depthwise, pointwise, gamma, beta, *, kernel: int, w_out: int, 
         full_depthwise=depthwise.shape[0], kernel=kernel, full_kernel=full, stride=1,
         steps=len(matrices), relu_in=relu_in, relu_out=relu_out, fixed=statistics is not None,
         eps=eps)
-    inputs = {'x': x, 'depthwise': depthwise, 'weight': pointwise, 'gamma': gamma, 'beta': beta}
-    inputs.update(('matrix%d' % i, matrix) for i, matrix in enumerate(matrices))
+    inputs = {"x": x, "depthwise": depthwise, "weight": pointwise, "gamma": gamma, "beta": beta}
+    inputs.update(("matrix%d" % i, matrix) for i, matrix in enumerate(matrices))
     if residual is not None:
-        inputs['residual'] = residual
+        inputs["residual"] = residual
     return _call(layer, inputs, statistics=statistics, track=track, order=order,
                  residual_is_x=residual is not None and residual == x)
 
@@ -236,24 +236,24 @@ def conv_bn(x, weight, gamma, beta, *, stride: int, eps: float, relu_out: bool, 
     Raises:
         OfaError: an argument does not fit the others.
     """
-    _check(x.ndim == 4, 'x shape', x.shape, '(C, H, W, N)')
+    _check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
     channels, height, width, batch = x.shape
     out, kernel = weight.shape[0], weight.shape[-1]
-    _check(kernel in (1, 3) and weight.shape == (out, channels, kernel, kernel), 'weight shape',
-           weight.shape, '(O, {0}, 1, 1) or (O, {0}, 3, 3)'.format(channels))
-    _check(stride in (1, 2), 'stride', stride, '1 or 2')
+    _check(kernel in (1, 3) and weight.shape == (out, channels, kernel, kernel), "weight shape",
+           weight.shape, "(O, {0}, 1, 1) or (O, {0}, 3, 3)".format(channels))
+    _check(stride in (1, 2), "stride", stride, "1 or 2")
     _check_affine(gamma, beta, out, statistics, track)
     layer = _Layer(
         channels_in=channels, height=height, width=width, batch=batch, channels_out=out,
         out_height=(height - 1) // stride + 1, out_width=(width - 1) // stride + 1,
         full_in=channels, full_out=out, kernel=kernel, full_kernel=kernel, stride=stride,
         relu_out=relu_out, fixed=statistics is not None, eps=eps)
-    inputs = {'x': x, 'weight': weight, 'gamma': gamma, 'beta': beta}
+    inputs = {"x": x, "weight": weight, "gamma": gamma, "beta": beta}
     return _call(layer, inputs, statistics=statistics, track=track)
 
 
 class _PoolAdd(PythonFunction):
-    name = 'FusedPoolAdd'
+    name = "FusedPoolAdd"
 
     def __init__(self, shape: Tuple[int, ...], keep: bool) -> None:
         super().__init__()
@@ -299,20 +299,20 @@ def max_pool_add(x, skip):
     Raises:
         OfaError: skip has another shape.
     """
-    _check(x.ndim == 4, 'x shape', x.shape, '(C, H, W, N)')
+    _check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
     channels, height, width, batch = x.shape
     shape = (channels, (height + 1) // 2, (width + 1) // 2, batch)
-    _check(skip.shape == shape, 'skip shape', skip.shape, shape)
+    _check(skip.shape == shape, "skip shape", skip.shape, shape)
     return _PoolAdd(x.shape, x.need_grad)(x, skip)
 
 
 def global_mean(x):
     """Mean over the pixels of x (C, H, W, N): (N, C)."""
-    _check(x.ndim == 4, 'x shape', x.shape, '(C, H, W, N)')
+    _check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
     return F.transpose(F.mean(x, axis=(1, 2)), (1, 0))
 
 
 def to_chwn(x):
     """x (N, C, H, W) as (C, H, W, N)."""
-    _check(x.ndim == 4, 'x shape', x.shape, '(N, C, H, W)')
+    _check(x.ndim == 4, "x shape", x.shape, "(N, C, H, W)")
     return F.transpose(x, (1, 2, 3, 0))
