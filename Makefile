@@ -10,7 +10,7 @@ help: ## this list
 setup: ## .venv with everything in requirements.txt (see scripts/setup.sh for its options)
 	@scripts/setup.sh
 
-demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tables (5 minutes)
+demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tables (3 minutes)
 	@scripts/demo.sh
 
 test: setup ## the test suite
