@@ -149,7 +149,7 @@ class Run:
     def fit(self, net: Network, stage: Stage, folder: Path, teachers: dict) -> List[dict]:
         """Run the training loop of `stage` on `net` in `folder`; its history."""
         fingerprint = {**settings_that_matter(self.recipe, stage), **self.lab.fingerprint(),
-                       "seed": self.lab.seed}
+                       "seed": self.lab.seed, "start weights": checksum(net)}
         require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
         refuse_changes(folder, fingerprint, self.accept_changes)
         archs = list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
@@ -246,6 +246,14 @@ def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
         flat.pop(harmless)
     flat.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
     return flat
+
+
+def checksum(net: Network) -> int:
+    """CRC-32 of all weights: a stage must resume from the start it was begun with."""
+    crc = 0
+    for array in net.arrays().values():
+        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+    return crc
 
 
 def refuse_changes(folder: Path, fingerprint: dict, accept: bool) -> None:

@@ -118,7 +118,7 @@ class NotFinite(ArithmeticError):
 class Loop:
     """A stage's training: epochs of steps, a checkpoint after each.
 
-    validate: network -> {"top1": fraction, ...} on the held-out images; its top1 chooses `best.h5`.
+    validate: network -> top-1 (a fraction) on the held-out images, by which `best.h5` is chosen.
     folder: where checkpoints and monitor series go. fingerprint: what must not change in a resumed
     run. Only rank 0 writes.
     """

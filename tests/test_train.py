@@ -1,5 +1,6 @@
 """The training loop, as equalities: resumed == uninterrupted, two ranks == one, frozen == frozen."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -243,8 +244,17 @@ def test_changed_recipe_and_missing_start_are_refused(tmp_path, monkeypatch):
     kill_after(tiny_run(tmp_path), 1, monkeypatch)
     with pytest.raises(ofa.OfaError, match=r"train.momentum: 0.9 -> 0.5"):
         tiny_run(tmp_path, "train.momentum=0.5").up_to("K7_E1_D3")
-    with pytest.raises(ofa.OfaError, match="seed"):
+    with pytest.raises(ofa.OfaError, match="seed: 0 -> 1"):
         tiny_run(tmp_path, seed=1).up_to("K7_E1_D3")
+
+
+def test_a_finetuning_of_other_weights_is_not_resumed(tmp_path):
+    run = tiny_run(tmp_path)
+    config = dataclasses.replace(run.recipe.net, classes=10)
+    first, second = (ofa.Network.create(config, "K357_E1_D3", seed) for seed in (0, 1))
+    run.finetune(first, "XP1 3x3 3")
+    with pytest.raises(ofa.OfaError, match="start weights"):
+        run.finetune(second, "XP1 3x3 3")
 
 
 def test_finetuned_subnet_reloads_to_the_same_logits(tmp_path):
