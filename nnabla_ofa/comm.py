@@ -70,7 +70,7 @@ class Nccl:
 
     def __init__(self, context: nn.Context):
         import nnabla.communicators as C
-        self._comm = C.MultiProcessDataParalellCommunicator(context)
+        self._comm = C.MultiProcessCommunicator(context)
         self._comm.init()
         self.rank, self.size = self._comm.rank, self._comm.size
 

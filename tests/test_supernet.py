@@ -172,3 +172,20 @@ def test_wrong_images_are_refused():
         net.logits(np.zeros((2, 16, 16, 3), np.float32))
     with pytest.raises(ofa.OfaError, match="normalisation"):
         net.logits(np.zeros((2, 3, 16, 16), np.uint8))
+
+
+def test_xception65_is_one_number():
+    from dataclasses import replace
+    net = ofa.Network.create(replace(CONFIG, middle_blocks=16), FULL)
+    assert len(net.space.blocks) == 16 and net.space.distinct_count() == 21 ** 16
+    alone = net.extract("XP0.8 5x5 2")
+    assert relative(alone.logits(images()), net.logits(images(), "XP0.8 5x5 2")) < 1e-6
+
+
+def test_python_interface_takes_uint8_and_text():
+    net = random_net()
+    net.info = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    raw = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16)).astype(np.uint8)
+    mean, std = (np.array(net.info[k], np.float32).reshape(1, 3, 1, 1) for k in ("mean", "std"))
+    by_hand = (raw.astype(np.float32) / 255 - mean) / std
+    assert np.array_equal(net.logits(raw, "XP1 7x7 3"), net.logits(by_hand, net.space.largest()))
