@@ -10,6 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Callable, Optional, Tuple
 
+from . import kernels, ops
 from .comm import connect
 from .errors import OfaError
 from .loading import load
@@ -71,10 +72,21 @@ def open_run(args, trained_with: Optional[dict] = None) -> Run:
     recipe = choose_recipe(args, trained_with)
     if args.comm.rank == 0 and not trained_with:
         print(recipe_line(args, recipe), flush=True)
+    check_kernels(args)
     output = args.output or Path("runs") / recipe.name
     command = " ".join(["python", *map(shlex.quote, sys.argv)])
     return Run(Lab(recipe, args.seed or 0, args.comm), output, command, args.kernels,
                getattr(args, "accept_changes", False))
+
+
+def check_kernels(args) -> None:
+    """Say so where the fused CPU functions would serve and cannot; OfaError if they were asked for."""
+    reason = kernels.unavailable_reason() if args.kernels != "nnabla" else None
+    if reason and args.kernels == "fast":
+        raise OfaError(f"--kernels fast is not possible: {reason}; use --kernels auto or nnabla")
+    if reason and ops.on_cpu() and args.comm.rank == 0:
+        print(f"the fused CPU functions are not usable ({reason}): plain NNabla serves, many times "
+              "slower", flush=True)
 
 
 def open_network(args) -> Tuple[Network, Run]:

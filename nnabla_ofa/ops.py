@@ -45,8 +45,12 @@ class Mode:
 
 def fast_by_default() -> bool:
     """Whether the fused functions can serve: the default context is the CPU and they compiled."""
-    backends = nn.get_current_context().backend
-    return all(b.startswith("cpu") for b in backends) and kernels.unavailable_reason() is None
+    return on_cpu() and kernels.unavailable_reason() is None
+
+
+def on_cpu() -> bool:
+    """Whether NNabla's current context computes on the CPU."""
+    return all(backend.startswith("cpu") for backend in nn.get_current_context().backend)
 
 
 class Parameter(NamedTuple):

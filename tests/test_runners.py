@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -62,6 +63,18 @@ def test_bad_input_gets_one_clear_error(trained, command, complaint):
     errors = [line for line in err.splitlines() if "INFO" not in line]
     assert status == 2 and len(errors) == 1 and errors[0].startswith("error: "), err
     assert complaint in errors[0]
+
+
+def test_without_a_compiler_plain_nnabla_serves_and_says_so(trained, tmp_path):
+    without = {**os.environ, "PATH": str(tmp_path), "CC": "", "XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "runners/evaluate.py", "--weights", str(trained), "--output",
+               str(tmp_path)]
+    plain = subprocess.run(command, cwd=str(ROOT), env=without, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert plain.returncode == 0 and "plain NNabla serves" in plain.stdout, plain.stderr
+    asked = subprocess.run([*command, "--kernels", "fast"], cwd=str(ROOT), env=without, text=True,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert asked.returncode == 2 and "--kernels fast is not possible" in asked.stderr
 
 
 def test_first_line_says_which_recipe_and_how_to_get_the_other(tmp_path):
