@@ -151,7 +151,6 @@ class Run:
         fingerprint = {**settings_that_matter(self.recipe, stage), **self.lab.fingerprint(),
                        "seed": self.lab.seed, "start weights": checksum(net)}
         require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
-        refuse_changes(folder, fingerprint, self.accept_changes)
         archs = list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
         size = max(self.recipe.data.valid_sizes)
 
@@ -159,14 +158,14 @@ class Run:
             return float(np.mean([r.top1 for r in self.lab.judge(net, archs, size, on="valid")]))
 
         return Loop(net, stage, self.recipe, self.lab.seed, self.lab.train, folder, self.lab.comm,
-                    validate, teachers, fingerprint).run()
+                    validate, teachers, fingerprint, self.accept_changes).run()
 
     def finetune(self, net: Network, subnet: Optional[str], save: Optional[Path] = None) -> Path:
         """Extract a subnet, train it alone, judge it before and after; the file it is saved to."""
         if subnet is None:
             raise OfaError('name a subnet: --subnet "XP1 7x7 2, ..." (the recipe names none)')
         start, settings = time.time(), self.recipe.finetune
-        arch = net.arch(Arch.parse(subnet, len(net.space.blocks)))
+        arch = net.arch(subnet)
         alone = net.extract(arch)
         alone.kernels = self.kernels
         stage = Stage("finetune", str(arch.canonical()), settings.epochs, settings.lr)
@@ -252,27 +251,8 @@ def checksum(net: Network) -> int:
     """CRC-32 of all weights: a stage must resume from the start it was begun with."""
     crc = 0
     for array in net.arrays().values():
-        crc = zlib.crc32(np.ascontiguousarray(array), crc)
+        crc = zlib.crc32(array, crc)
     return crc
-
-
-def refuse_changes(folder: Path, fingerprint: dict, accept: bool) -> None:
-    """OfaError with the differing keys if the run in `folder` was begun with other settings."""
-    found = checkpoint.newest_checkpoint(folder, log=lambda text: None)
-    if found is None or accept:
-        return
-    before, now = found[1]["fingerprint"], _plain(fingerprint)
-    changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now}
-               if before.get(key) != now.get(key)]
-    if changed:
-        raise OfaError(f"{folder} was begun with other settings ({'; '.join(changed)}): undo the "
-                       "change, choose another --output, or say --accept-changes")
-
-
-def _plain(value):
-    """What JSON makes of a value: tuples become lists."""
-    import json
-    return json.loads(json.dumps(value))
 
 
 @contextmanager

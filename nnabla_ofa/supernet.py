@@ -20,7 +20,7 @@ from .errors import OfaError
 from .nets import family
 from .nets.xception import WIDTHS
 from .ops import Cost, Layer, Mode
-from .weights import Arrays, check_names, flat, slice_arrays, sorted_arrays
+from .weights import Arrays, active_rows, check_names, flat, slice_arrays, sorted_arrays
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Network:
         arch = self.arch(arch).canonical()
         subnet = Network(self.config, Space.of(arch), info=dict(self.info, subnet=str(arch)),
                          kernels=self.kernels)
-        subnet.set_arrays(slice_arrays(self.arrays(), self.layers(arch), subnet.layers()))
+        subnet.set_arrays(slice_arrays(self.arrays(), self.layers(arch)))
         return subnet
 
     def calibrate(self, images: np.ndarray, arch: Union[Arch, str, None] = None,
@@ -200,16 +200,11 @@ class Network:
 
     def adopt_statistics(self, subnet: "Network", arch: Arch) -> None:
         """Write a stand-alone subnet's BN statistics back to the channels that `arch` uses."""
-        own, found = self.scope_items(), subnet.arrays()
+        own, arrays, found = self.scope_items(), self.arrays(), subnet.arrays()
         for layer in flat(self.layers(arch.canonical())):
             for name in ops.parameters(layer):
                 if name.endswith(("bn/mean", "bn/var")):
-                    value = found[name]
-                    if getattr(layer, "restore", False):
-                        rows = own[f"{layer.name}/order"].d.astype(np.int64)
-                        own[name].d[:, rows] = value
-                    else:
-                        own[name].d[:, :value.shape[1]] = value
+                    own[name].d[:, active_rows(arrays, layer)] = found[name]
 
     def sort_channels(self) -> None:
         """Put the most important inner channels first; no arch's logits change (see `sorted_arrays`)."""

@@ -8,6 +8,7 @@ does not change what is computed but for the rounding of sums.
 
 from __future__ import annotations
 
+import json
 import time
 import zlib
 from dataclasses import dataclass, field
@@ -120,7 +121,7 @@ class Loop:
 
     validate: network -> top-1 (a fraction) on the held-out images, by which `best.h5` is chosen.
     folder: where checkpoints and monitor series go. fingerprint: what must not change in a resumed
-    run. Only rank 0 writes.
+    run, unless `accept_changes`. Only rank 0 writes.
     """
 
     net: Network
@@ -133,6 +134,7 @@ class Loop:
     validate: Callable[[Network], float]
     teachers: Mapping[int, Teacher] = field(default_factory=dict)
     fingerprint: Mapping[str, object] = field(default_factory=dict)
+    accept_changes: bool = False
     history: List[dict] = field(default_factory=list)
 
     def run(self) -> List[dict]:
@@ -235,11 +237,23 @@ class Loop:
         if found is None:
             return 0
         arrays, meta = found
+        if not self.accept_changes:
+            refuse_changes(self.folder, meta["fingerprint"], self.fingerprint)
         self.net.set_arrays({n[len("net/"):]: a for n, a in arrays.items() if n.startswith("net/")},
                             f"checkpoint in {self.folder}")
         self.stepper.optimiser.set_state(arrays)
         self.history[:] = meta["history"]
         return meta["epoch"]
+
+
+def refuse_changes(folder: Path, before: Mapping[str, object], now: Mapping[str, object]) -> None:
+    """OfaError with the differing keys if the run in `folder` was begun with other settings."""
+    now = json.loads(json.dumps(now))  # as `before` was: tuples become lists
+    changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now}
+               if before.get(key) != now.get(key)]
+    if changed:
+        raise OfaError(f"{folder} was begun with other settings ({'; '.join(changed)}): undo the "
+                       "change, choose another --output, or say --accept-changes")
 
 
 def passes_per_update(settings: Train, ranks: int) -> int:

@@ -23,21 +23,24 @@ def flat(layers: Sequence[Layer]) -> List[Layer]:
              else (layer,))]
 
 
-def slice_arrays(arrays: Arrays, layers: Sequence[Layer], alone: Sequence[Layer]) -> Arrays:
-    """The arrays of the stand-alone `alone` layers, out of a supernet's arrays.
-
-    layers: the same arch's layers over the supernet's weights.
-    """
+def slice_arrays(arrays: Arrays, layers: Sequence[Layer]) -> Arrays:
+    """The arrays of a stand-alone subnet, out of a supernet's; layers: the subnet's over the latter."""
     found: Arrays = {}
-    for layer, single in zip(flat(layers), flat(alone)):
+    for layer in flat(layers):
         own = {name: arrays[name] for name in ops.parameters(layer)}
-        found.update(_slice_separable(own, layer, single) if isinstance(layer, Separable) else own)
+        found.update(_slice_separable(own, layer) if isinstance(layer, Separable) else own)
     return found
 
 
-def _slice_separable(own: Arrays, layer: Separable, single: Separable) -> Arrays:
-    name, width = layer.name, layer.w_out
-    rows = own[f"{name}/order"].astype(np.int64) if layer.restore else slice(width)
+def active_rows(arrays: Mapping[str, np.ndarray], layer: Layer):
+    """Index of the stored output channels that a layer uses, in the order of its output."""
+    if getattr(layer, "restore", False):
+        return arrays[f"{layer.name}/order"].astype(np.int64)
+    return slice(layer.w_out)
+
+
+def _slice_separable(own: Arrays, layer: Separable) -> Arrays:
+    name, rows = layer.name, active_rows(own, layer)
     found = {f"{name}/depthwise/W": folded_kernel(own, layer),
              f"{name}/pointwise/W": own[f"{name}/pointwise/W"][rows][:, :layer.w_in]}
     for key in ("gamma", "beta", "mean", "var"):

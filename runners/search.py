@@ -18,9 +18,11 @@ from nnabla_ofa.search import pareto, parse_limit, search  # noqa: E402
 
 
 def main(args) -> None:
+    if args.image_size is not None:
+        args.overrides.append(f"data.valid_sizes=[{args.image_size}]")
     net, run = cli.open_network(args)
     start = time.time()
-    size = args.image_size or max(run.recipe.data.valid_sizes)
+    size = max(run.recipe.data.valid_sizes)
     limits = {name: parse_limit(text) for name, text in
               (("macs", args.max_macs), ("parameters", args.max_parameters)) if text}
 

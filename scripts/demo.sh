@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The whole chain on scikit-learn's scanned digits: train all six stages, evaluate named
-# subnets, search a few, extract and fine-tune one, write the tables. Running it again resumes, or reuses what is done.
+# The whole chain on scikit-learn's scanned digits: train all six stages, evaluate named subnets,
+# search a few, extract and fine-tune one, write the tables. Running it again resumes, or reuses
+# what is done.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
