@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-from .arch import Arch, Block, Space
+from .arch import Arch, Space
 from .errors import OfaError
 from .loading import load
-from .supernet import NetConfig, Network
+from .nets.xception import Xception
+from .supernet import Network
 
 __version__ = "0.1.0"
-__all__ = ["Arch", "Block", "NetConfig", "Network", "OfaError", "Space", "load"]
+__all__ = ["Arch", "Network", "OfaError", "Space", "Xception", "load"]

@@ -25,7 +25,6 @@ from typing import Dict, List, Optional, Tuple
 import h5py
 import numpy as np
 
-from .arch import Arch, Space
 from .errors import OfaError
 
 MAGIC = b"nnabla_ofa 1 "
@@ -99,23 +98,7 @@ def load(path) -> Tuple[Arrays, dict]:
 
 def network_meta(net) -> dict:
     """The part of a file's meta that describes a network."""
-    return {"net": asdict(net.config), "space": space_to_json(net.space), "info": net.info}
-
-
-def space_to_json(space: Space):
-    """A space's name, or the block names of its one arch."""
-    return str(space) if not space.single() or _uniform(space) else space.largest().to_json()
-
-
-def space_from_json(value, num_blocks: int) -> Space:
-    """The inverse of `space_to_json`."""
-    if isinstance(value, str):
-        return Space.parse(value, num_blocks)
-    return Space.of(Arch.from_json(value))
-
-
-def _uniform(space: Space) -> bool:
-    return len(set(space.blocks)) == 1
+    return {"net": asdict(net.config), "space": str(net.space), "info": net.info}
 
 
 def save_network(path, net) -> None:
@@ -134,9 +117,10 @@ def load_network(path):
 
 def network_from(arrays: Arrays, meta: dict, source: str):
     """A `Network` of arrays and the meta of `network_meta`."""
-    from .supernet import NetConfig, Network
-    config = NetConfig(**meta["net"])
-    net = Network(config, space_from_json(meta["space"], config.middle_blocks), info=meta["info"])
+    from .nets import net_config
+    from .supernet import Network
+    config = net_config(meta["net"])
+    net = Network(config, config.space(meta["space"]), info=meta["info"])
     net.set_arrays(arrays, source)
     return net
 

@@ -14,9 +14,9 @@ from typing import Callable, Sequence, Tuple
 import h5py
 import numpy as np
 
-from .arch import Space
 from .errors import OfaError
-from .supernet import NetConfig, Network
+from .nets.xception import Xception
+from .supernet import Network
 
 _SEPARABLE = {"depthwise/W": "dwconv/_W", "pointwise/W": "pointwise/_W"}
 _ELASTIC = {"depthwise/W": "_depth_conv{n}/dwconv/conv/_W",
@@ -57,7 +57,7 @@ def load_nnabla_nas(path, widths: Sequence[int], classes: int, **config) -> Netw
     """The supernet of an nnabla-nas .h5 checkpoint of OFA-Xception, strictly.
 
     widths: its `base_stage_width` (8 integers); classes: its `num_classes`; config: other fields of
-    `NetConfig` that differ from the defaults. The space follows from what is stored: with kernel
+    `Xception` that differ from the defaults. The space follows from what is stored: with kernel
     matrices it is the whole one, else that of a full network. Raises OfaError naming what is
     missing, unknown or misshapen.
     """
@@ -69,8 +69,8 @@ def load_nnabla_nas(path, widths: Sequence[int], classes: int, **config) -> Netw
                        "middleblocks/0/_depth_conv1/dwconv/conv/_W")
     elastic = "middleblocks/0/_depth_conv1/dwconv/5to3_matrix" in arrays
     space = "K357_E0.6+0.8+1_D123" if elastic else f"K{first.shape[-1]}_E1_D3"
-    net = Network(NetConfig(classes=classes, widths=tuple(widths), middle_blocks=blocks, **config),
-                  Space.parse(space, blocks))
+    config = Xception(classes=classes, widths=tuple(widths), middle_blocks=blocks, **config)
+    net = Network(config, config.space(space))
     ours = {nnabla_nas_name(name): name for name in net.declared() if not name.endswith("/order")}
     found = {ours.get(name, name): array for name, array in arrays.items()}
     found.update({name: np.arange(p.shape[0], dtype=np.float32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
-from .arch import Arch
 from .errors import OfaError
+from .nets.xception import parse_arch
 
 STAGES = {"fullnet": "Full network", "fullnet65": "Full network, Xception65",
           "kernel": "Elastic kernel", "depth1": "Elastic depth 1", "depth2": "Elastic depth 2",
@@ -82,6 +82,6 @@ def main_split(figures: Iterable[Key]) -> Optional[str]:
 def canonical(subnet: str) -> str:
     """One text for one network, so that names match; a name that is not Xception's stays itself."""
     try:
-        return str(Arch.from_json(subnet.split(",")).canonical())
+        return str(parse_arch(subnet).canonical())
     except OfaError:
         return subnet

@@ -15,7 +15,7 @@ def load(path, widths: Optional[Sequence[int]] = None, classes: Optional[int] = 
          **config) -> Network:
     """The network of a file: our own supernets and subnets, or an nnabla-nas checkpoint.
 
-    widths (8 base widths), classes and other `NetConfig` fields describe an nnabla-nas checkpoint,
+    widths (8 base widths), classes and other `Xception` fields describe an nnabla-nas checkpoint,
     which does not say them itself; our own files describe themselves. Raises OfaError.
     """
     try:

@@ -15,19 +15,11 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import yaml
 
-from .arch import Arch, Space
 from .data import Augment
-from .errors import OfaError
-from .supernet import NetConfig
+from .errors import OfaError, require
+from .nets import NetConfig, family
 
 ARGS = Path(__file__).resolve().parents[1] / "args"
-
-
-def require(owner: Any, prefix: str, rules: Dict[str, Tuple[bool, str]]) -> None:
-    """OfaError naming the first field of `owner` whose (holds, what is allowed) does not hold."""
-    for name, (holds, allowed) in rules.items():
-        if not holds:
-            raise OfaError(f"{prefix}.{name}={getattr(owner, name)} is not {allowed}")
 
 
 @dataclass(frozen=True)
@@ -148,22 +140,22 @@ class Recipe:
     finetune: Finetune = field(default_factory=Finetune)
 
     def __post_init__(self):
-        blocks, spaces = self.net.middle_blocks, [stage.space for stage in self.stages]
+        spaces = [stage.space for stage in self.stages]
         require(self, self.name, {"stages": (len(self.stages) >= 1, "a list of one or more")})
         for stage in self.stages:
             for subnet in stage.validate:
-                Space.parse(stage.space, blocks).check(Arch.parse(subnet, blocks))
+                self.net.space(stage.space).check(self.net.arch(subnet))
             if stage.start not in [None, *spaces[:spaces.index(stage.space)]]:
                 raise OfaError(f"stages.{stage.name}.start={stage.start} is not the space of a stage "
                                "before it")
         if self.finetune.subnet:
-            Arch.parse(self.finetune.subnet, blocks)
+            self.net.arch(self.finetune.subnet)
 
     def stage(self, space: str) -> Stage:
         """The stage that trains `space` (any spelling of its name); OfaError names those there are."""
-        wanted = Space.parse(space, self.net.middle_blocks)
+        wanted = self.net.space(space)
         for stage in self.stages:
-            if Space.parse(stage.space, self.net.middle_blocks) == wanted:
+            if self.net.space(stage.space) == wanted:
                 return stage
         raise OfaError(f"recipe {self.name} has no stage for search space {space}; it has "
                        f"{', '.join(stage.space for stage in self.stages)}")
@@ -231,6 +223,8 @@ def _override(values: Dict[str, Any], text: str) -> None:
 
 def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
     """`value` as the annotated type `kind`; OfaError names the key `where` it is not."""
+    if kind is NetConfig and isinstance(value, dict):
+        kind = family(value.get("family", "xception"))
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind):
         return _convert_mapping(value, kind, where, source)

@@ -21,7 +21,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 import numpy as np
 
 from . import checkpoint, records
-from .arch import Arch, Space
+from .arch import Arch
 from .comm import barrier, require_agreement
 from .data import calibration_indices, open_dataset, split
 from .errors import OfaError
@@ -29,6 +29,7 @@ from .evaluate import Frozen, Images, Result, calibrate_subnets, evaluate_archs
 from .recipe import Recipe, Stage
 from .supernet import Network
 from .train import Loop
+from .weights import segments
 
 
 @dataclass
@@ -215,9 +216,10 @@ class Run:
                 raise OfaError(f"stage {stage.name} starts from {path}, which is not there: run the "
                                f"same command without --only, or with --search-space {stage.start}")
             net = checkpoint.load_network(path)
-            if _expands(stage.space) != _expands(stage.start):
-                net.sort_channels()
-            net = net.widened(stage.space)
+            space = net.config.space(stage.space)
+            if segments(net.config.layers(space, space.largest())) != segments(net.layers()):
+                net.sort_channels()  # narrower widths join: let the important channels come first
+            net = net.widened(space)
         net.info, net.kernels = info, self.kernels
         return net
 
@@ -230,10 +232,6 @@ class Run:
         teacher.kernels = self.kernels
         return {size: Frozen(self.lab.calibrated(teacher, None, size))
                 for size in self.recipe.data.image_sizes}
-
-
-def _expands(space: str):
-    return Space.parse(space).blocks[0].expands
 
 
 def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:

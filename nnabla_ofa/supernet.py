@@ -17,45 +17,9 @@ import numpy as np
 from . import ops
 from .arch import Arch, Space
 from .errors import OfaError
-from .nets import family
-from .nets.xception import WIDTHS
+from .nets import NetConfig
 from .ops import Cost, Layer, Mode
 from .weights import Arrays, active_rows, check_names, flat, slice_arrays, sorted_arrays
-
-
-@dataclass(frozen=True)
-class NetConfig:
-    """What fixes a network besides its search space.
-
-    widths: the eight base widths of the family, times `width_mult`, rounded to multiples of 8.
-    stem_stride: 2, or 1 for images of 32 pixels. middle_blocks: 8 is Xception41, 16 Xception65.
-    dropout: rate in [0, 1) before the classifier. bn_eps, bn_decay: of every BN.
-    """
-
-    family: str = "xception"
-    classes: int = 1000
-    widths: Tuple[int, ...] = WIDTHS
-    width_mult: float = 1.0
-    middle_blocks: int = 8
-    stem_stride: int = 2
-    dropout: float = 0.1
-    bn_eps: float = 1e-5
-    bn_decay: float = 0.9
-
-    def __post_init__(self):
-        family(self.family)
-        object.__setattr__(self, "widths", tuple(self.widths))
-        for name, good, allowed in (
-                ("classes", self.classes >= 1, "1 or more"),
-                ("widths", len(self.widths) == 8 and min(self.widths) >= 1, "8 positive integers"),
-                ("width_mult", self.width_mult > 0, "a positive number"),
-                ("middle_blocks", self.middle_blocks >= 1, "1 or more"),
-                ("stem_stride", self.stem_stride in (1, 2), "1 or 2"),
-                ("dropout", 0 <= self.dropout < 1, "in [0, 1)"),
-                ("bn_eps", self.bn_eps > 0, "positive"),
-                ("bn_decay", 0 <= self.bn_decay < 1, "in [0, 1)")):
-            if not good:
-                raise OfaError(f"net.{name}={getattr(self, name)} is not {allowed}")
 
 
 @dataclass
@@ -76,7 +40,7 @@ class Network:
     @classmethod
     def create(cls, config: NetConfig, space: Union[Space, str], seed: int = 0) -> "Network":
         """A network with new weights; the same (config, space, seed) gives the same values."""
-        net = cls(config, _space(space, config))
+        net = cls(config, config.space(space) if isinstance(space, str) else space)
         net.set_arrays({
             name: ops.initial_value(p, np.random.default_rng([seed, zlib.crc32(name.encode())]))
             for name, p in net.declared().items()})
@@ -89,12 +53,12 @@ class Network:
         if arch is None:
             return self.space.largest()
         if isinstance(arch, str):
-            arch = Arch.parse(arch, len(self.space.blocks))
+            arch = self.config.arch(arch)
         return self.space.check(arch)
 
     def layers(self, arch: Union[Arch, str, None] = None) -> Tuple[Layer, ...]:
         """The layers of `arch` over this network's stored weights."""
-        return family(self.config.family)(self.config, self.space, self.arch(arch))
+        return self.config.layers(self.space, self.arch(arch))
 
     def declared(self) -> Dict[str, ops.Parameter]:
         """Every array that this network stores, by name."""
@@ -175,7 +139,7 @@ class Network:
     def cost(self, arch: Union[Arch, str, None] = None, image_size: int = 224) -> Cost:
         """Cost of the stand-alone subnet on one image of `image_size` pixels a side."""
         arch = self.arch(arch)
-        return network_cost(family(self.config.family)(self.config, Space.of(arch), arch), image_size)
+        return network_cost(self.config.layers(Space.of(arch), arch), image_size)
 
     # What is made from it -----------------------------------------------------------------
 
@@ -212,7 +176,7 @@ class Network:
 
     def widened(self, space: Union[Space, str], config: Optional[NetConfig] = None) -> "Network":
         """The same network over a larger space: new kernel matrices are identities."""
-        space = _space(space, self.config)
+        space = self.config.space(space) if isinstance(space, str) else space
         wider = Network(config or self.config, space, info=dict(self.info), kernels=self.kernels)
         arrays, new = self.arrays(), np.random.default_rng(0)
         for name, p in wider.declared().items():
@@ -235,6 +199,3 @@ def network_cost(layers: Sequence[Layer], image_size: int) -> Cost:
         total += part
     return total
 
-
-def _space(space: Union[Space, str], config: NetConfig) -> Space:
-    return Space.parse(space, config.middle_blocks) if isinstance(space, str) else space

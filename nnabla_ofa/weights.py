@@ -5,7 +5,7 @@ Pure functions of {parameter name: array} and of layers (ops.py); nothing here k
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -21,6 +21,11 @@ def flat(layers: Sequence[Layer]) -> List[Layer]:
     return [part for layer in layers for part in
             ((*layer.units, *((layer.skip,) if layer.skip else ())) if isinstance(layer, Residual)
              else (layer,))]
+
+
+def segments(layers: Sequence[Layer]) -> Dict[str, Tuple[int, ...]]:
+    """The output widths that the space's subnets use, ascending, of each layer elastic in it."""
+    return {layer.name: layer.segments for layer in flat(layers) if getattr(layer, "segments", ())}
 
 
 def slice_arrays(arrays: Arrays, layers: Sequence[Layer]) -> Arrays:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.arch import Space
 from nnabla_ofa.supernet import network_cost
 
 SUBNET = ("XP1 7x7 2, XP1 3x3 3, XP1 7x7 3, XP0.8 3x3 3, XP0.6 3x3 3, XP1 5x5 2, XP0.6 7x7 3, "
@@ -22,9 +21,9 @@ def golden_cost(row):
     """Our cost of the network that a row of the golden table names."""
     name, size = row["net"], int(row["image"])
     if name in SPACES:
-        net = ofa.Network(ofa.NetConfig(), Space.parse(SPACES[name]))
+        net = ofa.Network(ofa.Xception(), ofa.Xception().space(SPACES[name]))
         return network_cost(net.layers(), size)
-    net = ofa.Network(ofa.NetConfig(), Space.parse("K357_E0.6+0.8+1_D123"))
+    net = ofa.Network(ofa.Xception(), ofa.Xception().space("K357_E0.6+0.8+1_D123"))
     return net.cost(SUBNET if name.startswith("seed") else name.replace(" x8", ""), size)
 
 

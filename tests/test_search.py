@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.arch import Arch, Space
+from nnabla_ofa.arch import Arch
 from nnabla_ofa.search import pareto, parse_limit, search
 
-SPACE = Space.parse("K35_E1_D12", num_blocks=2)
-NET = ofa.Network(ofa.NetConfig(classes=4, widths=(8,) * 8, middle_blocks=2), SPACE)
+CONFIG = ofa.Xception(classes=4, widths=(8,) * 8, middle_blocks=2)
+SPACE = CONFIG.space("K35_E1_D12")
+NET = ofa.Network(CONFIG, SPACE)
 
 
 def cost_of(arch):
@@ -34,7 +35,7 @@ def test_a_search_of_all_subnets_is_brute_force():
 
 
 def test_every_subnet_is_within_the_limits_and_distinct():
-    limit = cost_of(Arch.parse("XP1 5x5 1, XP1 3x3 2", 2)).macs
+    limit = cost_of(CONFIG.arch("XP1 5x5 1, XP1 3x3 2")).macs
     found = search(SPACE, cost_of, accuracy, 12, {"macs": limit}, np.random.default_rng(1))
     within = {a for a in everything() if cost_of(a).macs <= limit}
     assert {f.arch for f in found} <= within and len({f.arch for f in found}) == len(found)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.arch import Arch, Space
+from nnabla_ofa.arch import Space
 from nnabla_ofa.checkpoint import load_network
 
-CONFIG = ofa.NetConfig(classes=7, widths=(8, 8, 16, 16, 40, 24, 32, 40), stem_stride=1)
+CONFIG = ofa.Xception(classes=7, widths=(8, 8, 16, 16, 40, 24, 32, 40), stem_stride=1)
 FULL = "K357_E0.6+0.8+1_D123"
 
 
@@ -35,7 +35,7 @@ def relative(a, b):
 
 
 def archs(space, count=6, seed=2):
-    space, rng = Space.parse(space), np.random.default_rng(seed)
+    space, rng = CONFIG.space(space), np.random.default_rng(seed)
     return [space.largest(), space.smallest()] + [space.sample(rng) for _ in range(count)]
 
 
@@ -149,7 +149,7 @@ def test_damaged_files_are_refused(tmp_path, damage):
 
 def test_calibration_equals_statistics_by_hand():
     net = random_net()
-    arch = Arch.parse("XP0.6 3x3 2")
+    arch = CONFIG.arch("XP0.6 3x3 2")
     data = np.random.default_rng(1).standard_normal((6, 3, 16, 16)).astype(np.float32)
     before = net.arrays()
     net.calibrate(data, arch, batch_size=4)

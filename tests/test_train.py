@@ -20,7 +20,7 @@ from nnabla_ofa.stages import Lab, Run
 from nnabla_ofa.train import NotFinite, Stepper, draw_archs, draw_size, generator, learning_rate
 
 TINY = Path(__file__).parent / "tiny.yaml"
-CONFIG = ofa.NetConfig(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1, dropout=0.0)
+CONFIG = ofa.Xception(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1, dropout=0.0)
 
 
 def tiny_run(output, *overrides, seed=0, **how):
@@ -46,7 +46,7 @@ def test_draws_depend_on_seed_stage_epoch_and_step_alone():
 
 
 def test_every_image_size_and_sandwich_are_drawn():
-    space = ofa.Space.parse("K357_E1_D123")
+    space = ofa.Xception().space("K357_E1_D123")
     sizes = {draw_size((128, 160, 192, 224), generator(0, "s", 0, i, "draw")) for i in range(60)}
     assert sizes == {128, 160, 192, 224}
     archs = draw_archs(space, Train(subnets_per_step=4, sandwich=True), np.random.default_rng(0))

@@ -1,17 +1,28 @@
-"""Network families: one file each, a pure function from (config, space, arch) to layers."""
+"""Network families, one file each: a frozen configuration that parses subnets and spaces and gives layers.
+
+    config.arch(text), config.space(name)   an `Arch`, a `Space` of their text
+    config.layers(space, arch)              the layers of `arch` over weights stored for `space`
+    config.classes, dropout, bn_eps, bn_decay
+"""
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from typing import Dict, Mapping, Type, Union
 
 from ..errors import OfaError
-from . import xception
+from .xception import Xception
 
-FAMILIES: Dict[str, Callable] = {"xception": xception.layers}
+NetConfig = Union[Xception]
+FAMILIES: Dict[str, Type[NetConfig]] = {"xception": Xception}
 
 
-def family(name: str) -> Callable:
-    """`layers(config, space, arch)` of a family; OfaError names the families there are."""
+def family(name: str) -> Type[NetConfig]:
+    """The configuration class of a family; OfaError names the families there are."""
     if name not in FAMILIES:
         raise OfaError(f"net.family={name!r} is not one of {', '.join(sorted(FAMILIES))}")
     return FAMILIES[name]
+
+
+def net_config(settings: Mapping) -> NetConfig:
+    """The configuration of plain values, as `dataclasses.asdict` gives them."""
+    return family(settings["family"])(**settings)

@@ -5,17 +5,219 @@
     middle  `middle_blocks` x residual [depth x separable KxK]        w4, inner width expand * w4
     exit    residual [2 separable 3x3, max-pool], separable x 2, mean, affine    w5, w6, w7
 
-Only the middle blocks are elastic. Layers are values: archs with equal first layers share them.
+Only the middle blocks are elastic. A block is written as nnabla-nas writes it: "XP0.8 3x3 2" is
+expand ratio 0.8, 3x3 kernel, depth 2; a space "K357_E0.6+0.8+1_D123" (the same in every block).
 """
 
 from __future__ import annotations
 
-from typing import Tuple
+import re
+from dataclasses import dataclass, replace
+from typing import Iterator, Optional, Sequence, Tuple
 
-from ..arch import Arch, Block, Choices, Space
+import numpy as np
+
+from ..arch import Arch, Space
+from ..errors import OfaError, require
 from ..ops import ConvBn, Layer, Linear, Residual, Separable
 
 WIDTHS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
+KERNELS = (3, 5, 7)
+EXPANDS = (0.6, 0.8, 1.0)
+DEPTHS = (1, 2, 3)
+
+_BLOCK = re.compile(r"XP(?P<expand>\d+(?:\.\d+)?) (?P<kernel>\d)x(?P=kernel) (?P<depth>\d)")
+_SPACE = re.compile(r"K(?P<kernels>\d+)_E(?P<expands>\d+(?:\.\d+)?(?:\+\d+(?:\.\d+)?)*)_D(?P<depths>\d+)")
+
+
+# Choices -----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """The choice of one elastic block: kernel in {3, 5, 7}, expand in {0.6, 0.8, 1}, depth in {1, 2, 3}."""
+
+    kernel: int
+    expand: float
+    depth: int
+
+    SEPARATOR = ", "
+
+    def __post_init__(self):
+        for name, allowed in (("kernel", KERNELS), ("expand", EXPANDS), ("depth", DEPTHS)):
+            if getattr(self, name) not in allowed:
+                raise OfaError(f"{name}={getattr(self, name)} of a block is not one of {allowed}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Block":
+        """`Block` of its name; raises OfaError for anything but "XP<expand> <k>x<k> <depth>"."""
+        match = _BLOCK.fullmatch(" ".join(str(text).split()))
+        if match is None:
+            raise OfaError(f'block {text!r} is not of the form "XP<expand> <k>x<k> <depth>", '
+                           'for example "XP0.8 3x3 2"')
+        return cls(int(match["kernel"]), float(match["expand"]), int(match["depth"]))
+
+    def __str__(self) -> str:
+        return f"XP{self.expand:g} {self.kernel}x{self.kernel} {self.depth}"
+
+    def canonical(self) -> "Block":
+        """The same network's one name: a block of depth 1 has no inner layer, so no expand ratio."""
+        return replace(self, expand=1.0) if self.depth == 1 else self
+
+    def alone(self) -> "Choices":
+        """The choices that hold just this block."""
+        return Choices((self.kernel,), (self.expand,), (self.depth,))
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What one elastic block may be: ascending kernels, expand ratios and depths."""
+
+    kernels: Tuple[int, ...]
+    expands: Tuple[float, ...]
+    depths: Tuple[int, ...]
+
+    def __iter__(self) -> Iterator[Block]:
+        return (Block(k, e, d) for k in self.kernels for e in self.expands for d in self.depths)
+
+    def __contains__(self, block: Block) -> bool:
+        return (block.kernel in self.kernels and block.depth in self.depths
+                and (block.expand in self.expands or block.depth == 1))
+
+    def __str__(self) -> str:
+        return f"kernel {self.kernels}, expand {self.expands}, depth {self.depths}"
+
+    def distinct(self) -> Tuple[Block, ...]:
+        """The different networks among these choices, in canonical form, sorted."""
+        return tuple(sorted({block.canonical() for block in self}))
+
+    def draw(self, rng: np.random.Generator) -> Block:
+        """Kernel, expand ratio and depth, each uniform."""
+        return Block(*(options[rng.integers(len(options))]
+                       for options in (self.kernels, self.expands, self.depths)))
+
+    @staticmethod
+    def space_name(blocks: Sequence["Choices"]) -> Optional[str]:
+        """"K357_E0.6+0.8+1_D123" where all blocks have the same choices, else None."""
+        if len(set(blocks)) > 1:
+            return None
+        kernels, expands, depths = ([f"{value:g}" for value in values] for values in
+                                    (blocks[0].kernels, blocks[0].expands, blocks[0].depths))
+        return f"K{''.join(kernels)}_E{'+'.join(expands)}_D{''.join(depths)}"
+
+
+# The order of nnabla-nas's default `op_candidates` (Xception TrainNet): its genotypes index into it.
+GENOTYPE_CANDIDATES = tuple(Block(kernel, expand, depth)
+                            for kernel in KERNELS for expand in reversed(EXPANDS) for depth in DEPTHS)
+
+
+def genotype(arch: Arch) -> Tuple[int, ...]:
+    """nnabla-nas's integers, 0 to 26 a block: indices into `GENOTYPE_CANDIDATES`."""
+    return tuple(GENOTYPE_CANDIDATES.index(block) for block in arch.blocks)
+
+
+def from_genotype(numbers: Sequence[int]) -> Arch:
+    """The inverse of `genotype`; raises OfaError for an integer outside 0..26."""
+    bad = [i for i in numbers if not 0 <= i < len(GENOTYPE_CANDIDATES)]
+    if bad:
+        raise OfaError(f"genotype {list(numbers)} holds {bad[0]}, allowed is 0 to "
+                       f"{len(GENOTYPE_CANDIDATES) - 1}")
+    return Arch(tuple(GENOTYPE_CANDIDATES[i] for i in numbers))
+
+
+# The network -------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Xception:
+    """What fixes a network besides its search space.
+
+    widths: the eight base widths, times `width_mult`, rounded to multiples of 8. stem_stride: 2, or
+    1 for images of 32 pixels. middle_blocks: 8 is Xception41, 16 Xception65. dropout: rate in [0, 1)
+    before the classifier. bn_eps, bn_decay: of every BN.
+    """
+
+    family: str = "xception"
+    classes: int = 1000
+    widths: Tuple[int, ...] = WIDTHS
+    width_mult: float = 1.0
+    middle_blocks: int = 8
+    stem_stride: int = 2
+    dropout: float = 0.1
+    bn_eps: float = 1e-5
+    bn_decay: float = 0.9
+
+    def __post_init__(self):
+        object.__setattr__(self, "widths", tuple(self.widths))
+        require(self, "net", {
+            "family": (self.family == "xception", "xception"),
+            "classes": (self.classes >= 1, "1 or more"),
+            "widths": (len(self.widths) == 8 and min(self.widths) >= 1, "8 positive integers"),
+            "width_mult": (self.width_mult > 0, "a positive number"),
+            "middle_blocks": (self.middle_blocks >= 1, "1 or more"),
+            "stem_stride": (self.stem_stride in (1, 2), "1 or 2"),
+            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
+            "bn_eps": (self.bn_eps > 0, "positive"),
+            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+
+    def arch(self, text: str) -> Arch:
+        """Arch of "XP1 7x7 3, XP1 5x5 3, ..."; one name alone stands for equal blocks.
+
+        Brackets and quotes of a Python or JSON list are accepted. Raises OfaError.
+        """
+        arch = parse_arch(text)
+        if len(arch.blocks) == 1:
+            return Arch(arch.blocks * self.middle_blocks)
+        if len(arch.blocks) != self.middle_blocks:
+            raise OfaError(f"subnet {text!r} has {len(arch.blocks)} blocks, this network has "
+                           f"{self.middle_blocks}: give {self.middle_blocks} names separated by "
+                           "commas, or one for all")
+        return arch
+
+    def space(self, name: str) -> Space:
+        """Space of its name, "K357_E0.6+0.8+1_D123", or of one subnet's; OfaError says what is wrong."""
+        if str(name).lstrip().startswith("XP"):
+            return Space.of(self.arch(name))
+        match = _SPACE.fullmatch(str(name).strip())
+        if match is None:
+            raise OfaError(f"search space {name!r} is not of the form K<kernels>_E<expands>_D<depths>, "
+                           "for example K357_E0.6+0.8+1_D123")
+        values = {"kernels": tuple(int(k) for k in match["kernels"]),
+                  "expands": tuple(float(e) for e in match["expands"].split("+")),
+                  "depths": tuple(int(d) for d in match["depths"])}
+        for key, allowed in (("kernels", KERNELS), ("expands", EXPANDS), ("depths", DEPTHS)):
+            unknown = [v for v in values[key] if v not in allowed]
+            if unknown or values[key] != tuple(sorted(set(values[key]))):
+                what = f"{unknown[0]:g} is not allowed" if unknown else "values must ascend, each once"
+                raise OfaError(f"search space {name!r}: in its {key}, {what}; "
+                               f"choose from {', '.join(f'{a:g}' for a in allowed)}")
+        return Space((Choices(**values),) * self.middle_blocks)
+
+    def layers(self, space: Space, arch: Arch) -> Tuple[Layer, ...]:
+        """Every layer of `arch` as it reads the weights that are stored for `space`.
+
+        Raises OfaError when `arch` is outside `space`.
+        """
+        space.check(arch)
+        w = tuple(make_divisible(width * self.width_mult) for width in self.widths)
+        middle = tuple(middle_block(f"middle/{i}", w[4], choices, block)
+                       for i, (choices, block) in enumerate(zip(space.blocks, arch.blocks)))
+        return (ConvBn("stem/0", 3, w[0], 3, self.stem_stride, relu_out=True),
+                ConvBn("stem/1", w[0], w[1], 3, relu_out=True),
+                downsample("entry/0", w[1], w[2], w[2], relu_first=False),
+                downsample("entry/1", w[2], w[3], w[3]),
+                downsample("entry/2", w[3], w[4], w[4]),
+                *middle,
+                downsample("exit/0", w[4], w[4], w[5]),
+                plain("exit/1", w[5], w[6], relu_in=False, relu_out=True),
+                plain("exit/2", w[6], w[7], relu_in=False, relu_out=True),
+                Linear("classifier", w[7], self.classes))
+
+
+def parse_arch(text: str) -> Arch:
+    """Arch of as many blocks as `text` names; raises OfaError for none or a misspelt one."""
+    names = [name for name in map(str.strip, re.sub(r"[\[\]'\"]", "", str(text)).split(",")) if name]
+    if not names:
+        raise OfaError(f'subnet {text!r} names no block such as "XP0.8 3x3 2"')
+    return Arch(tuple(map(Block.parse, names)))
 
 
 def make_divisible(width: float, divisor: int = 8) -> int:
@@ -27,27 +229,6 @@ def make_divisible(width: float, divisor: int = 8) -> int:
 def inner_width(width: int, expand: float) -> int:
     """Channels between the layers of a middle block: 728 -> 440 at 0.6, 584 at 0.8, 728 at 1."""
     return make_divisible(round(width * expand), 8) if expand < 1 else width
-
-
-def layers(config, space: Space, arch: Arch) -> Tuple[Layer, ...]:
-    """Every layer of `arch` as it reads the weights that are stored for `space`.
-
-    config: a `supernet.NetConfig`. Raises OfaError when `arch` is outside `space`.
-    """
-    space.check(arch)
-    w = tuple(make_divisible(width * config.width_mult) for width in config.widths)
-    middle = tuple(middle_block(f"middle/{i}", w[4], choices, block)
-                   for i, (choices, block) in enumerate(zip(space.blocks, arch.blocks)))
-    return (ConvBn("stem/0", 3, w[0], 3, config.stem_stride, relu_out=True),
-            ConvBn("stem/1", w[0], w[1], 3, relu_out=True),
-            downsample("entry/0", w[1], w[2], w[2], relu_first=False),
-            downsample("entry/1", w[2], w[3], w[3]),
-            downsample("entry/2", w[3], w[4], w[4]),
-            *middle,
-            downsample("exit/0", w[4], w[4], w[5]),
-            plain("exit/1", w[5], w[6], relu_in=False, relu_out=True),
-            plain("exit/2", w[6], w[7], relu_in=False, relu_out=True),
-            Linear("classifier", w[7], config.classes))
 
 
 def plain(name: str, w_in: int, w_out: int, relu_in=True, relu_out=False) -> Separable:
