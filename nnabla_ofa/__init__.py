@@ -10,8 +10,8 @@ from __future__ import annotations
 from .arch import Arch, Space
 from .errors import OfaError
 from .loading import load
-from .nets.xception import Xception
+from .nets import ResNet20, Xception
 from .supernet import Network
 
 __version__ = "0.1.0"
-__all__ = ["Arch", "Network", "OfaError", "Space", "Xception", "load"]
+__all__ = ["Arch", "Network", "OfaError", "ResNet20", "Space", "Xception", "load"]

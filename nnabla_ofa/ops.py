@@ -7,7 +7,7 @@ channels are the first ones, so a subnet reads W[:w_out, :w_in] of the shared we
 
     ConvBn     convolution kxk / stride, BN, [+ residual], [ReLU]
     Separable  [ReLU], depthwise kxk, pointwise, BN, [+ residual], [ReLU]
-    Residual   units, [max-pool 3x3/2], + (skip convolution or identity)
+    Residual   units of one of these, [max-pool 3x3/2], + (skip convolution or identity)
     Linear     global mean, dropout, affine
 
 On the CPU the fused functions of `kernels/` do the same work, channel-major; `Mode.fast` chooses.
@@ -79,7 +79,12 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class ConvBn:
-    """Convolution kernel x kernel / stride with "same" padding, BN, optionally a final ReLU."""
+    """Convolution kernel x kernel / stride with "same" padding, BN; elastic in both widths.
+
+    full_in, full_out: stored widths, 0 for those that are active. segments: as of `Separable`.
+    reads, writes: names of the elastic channels that it takes and gives, "" for fixed ones; layers
+    that read or write the same channels have them in the same order.
+    """
 
     name: str
     w_in: int
@@ -87,6 +92,15 @@ class ConvBn:
     kernel: int
     stride: int = 1
     relu_out: bool = False
+    full_in: int = 0
+    full_out: int = 0
+    segments: Tuple[int, ...] = ()
+    reads: str = ""
+    writes: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "full_in", self.full_in or self.w_in)
+        object.__setattr__(self, "full_out", self.full_out or self.w_out)
 
 
 @dataclass(frozen=True)
@@ -116,20 +130,33 @@ class Separable:
 
 @dataclass(frozen=True)
 class Residual:
-    """units, then max-pool 3x3/2 where `pool`, plus the input (through `skip` where given)."""
+    """units, then max-pool 3x3/2 where `pool`, plus the input (through `skip` where given).
 
-    units: Tuple[Separable, ...]
+    Without `pool` the last unit's final ReLU comes after the addition. idle: a skip convolution that
+    only other subnets of the space use: its weights are stored, this subnet has an identity instead.
+    """
+
+    units: Tuple[Union[ConvBn, Separable], ...]
     skip: Optional[ConvBn] = None
     pool: bool = False
+    idle: Optional[ConvBn] = None
 
 
 @dataclass(frozen=True)
 class Linear:
-    """Global mean over the image, dropout, affine to the class scores."""
+    """Global mean over the image, dropout, affine to the class scores; elastic in its input.
+
+    full_in: stored width, 0 for the active one. reads: as of `ConvBn`.
+    """
 
     name: str
     w_in: int
     classes: int
+    full_in: int = 0
+    reads: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "full_in", self.full_in or self.w_in)
 
 
 Layer = Union[ConvBn, Separable, Residual, Linear]
@@ -142,14 +169,14 @@ Statistics = Dict[str, Tuple[nn.Variable, nn.Variable]]
 def parameters(layer: Layer) -> Dict[str, Parameter]:
     """The stored arrays of a layer, by name, in full shape."""
     if isinstance(layer, Residual):
-        parts = layer.units + ((layer.skip,) if layer.skip else ())
+        parts = [*layer.units, *filter(None, (layer.skip, layer.idle))]
         return {name: p for part in parts for name, p in parameters(part).items()}
     if isinstance(layer, Linear):
-        return {f"{layer.name}/affine/W": Parameter((layer.w_in, layer.classes), "he"),
+        return {f"{layer.name}/affine/W": Parameter((layer.full_in, layer.classes), "he"),
                 f"{layer.name}/affine/b": Parameter((layer.classes,), "zeros")}
     if isinstance(layer, ConvBn):
-        shape = (layer.w_out, layer.w_in, layer.kernel, layer.kernel)
-        return {f"{layer.name}/conv/W": Parameter(shape, "he"), **_bn_parameters(layer, layer.w_out)}
+        shape = (layer.full_out, layer.full_in, layer.kernel, layer.kernel)
+        return {f"{layer.name}/conv/W": Parameter(shape, "he"), **_bn_parameters(layer, layer.full_out)}
     largest = layer.kernels[-1]
     found = {f"{layer.name}/depthwise/W": Parameter((layer.full_in, 1, largest, largest), "he")}
     for large, small in shrinks(layer.kernels, layer.kernels[0]):
@@ -229,17 +256,21 @@ def images(x: nn.Variable, mode: Mode) -> nn.Variable:
     return kernels.to_chwn(x) if mode.fast else x
 
 
-def conv_bn(x, layer: ConvBn, mode: Mode, statistics=None) -> nn.Variable:
-    """[conv, BN, ReLU]; x (N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride))."""
+def conv_bn(x, layer: ConvBn, mode: Mode, statistics=None, residual=None) -> nn.Variable:
+    """[conv, BN, + residual, ReLU]; x (N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride))."""
     weight = _get(layer, "conv/W")
     if mode.fast:
         y, *moments = kernels.conv_bn(
-            x, weight, _get(layer, "bn/gamma"), _get(layer, "bn/beta"), stride=layer.stride,
-            relu_out=layer.relu_out, **_fast_bn(layer, mode, layer.w_out))
+            x, weight, _get(layer, "bn/gamma"), _get(layer, "bn/beta"), w_out=layer.w_out,
+            stride=layer.stride, relu_out=layer.relu_out, residual=residual,
+            **_fast_bn(layer, mode, layer.full_out))
         _collect(statistics, layer, moments)
         return y
+    weight = _rows(weight, layer.w_out, None)
+    weight = weight if layer.w_in == layer.full_in else weight[:, :layer.w_in]
     y = F.convolution(x, weight, pad=(layer.kernel // 2,) * 2, stride=(layer.stride,) * 2)
     y = batch_normalization(y, layer, mode, layer.w_out, None, statistics)
+    y = y if residual is None else y + residual
     return F.relu(y) if layer.relu_out else y
 
 
@@ -288,7 +319,8 @@ def residual(x, layer: Residual, mode: Mode, statistics=None) -> nn.Variable:
     y = x
     for unit in layer.units:
         last = unit is layer.units[-1]
-        y = separable(y, unit, mode, statistics, shortcut if last and not layer.pool else None)
+        unit_of = conv_bn if isinstance(unit, ConvBn) else separable
+        y = unit_of(y, unit, mode, statistics, shortcut if last and not layer.pool else None)
     if not layer.pool:
         return y
     if mode.fast:
@@ -300,7 +332,7 @@ def linear(x, layer: Linear, mode: Mode, dropout_mask=None) -> nn.Variable:
     """Trunk (N, w_in, H, W) -> logits (N, classes)."""
     y = kernels.global_mean(x) if mode.fast else F.mean(x, axis=(2, 3))
     y = y if dropout_mask is None else y * dropout_mask
-    return F.affine(y, _get(layer, "affine/W"), _get(layer, "affine/b"))
+    return F.affine(y, _rows(_get(layer, "affine/W"), layer.w_in, None), _get(layer, "affine/b"))
 
 
 def batch_normalization(x, layer, mode: Mode, width: int, order, statistics=None) -> nn.Variable:

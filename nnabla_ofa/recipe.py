@@ -15,6 +15,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 
 import yaml
 
+from . import sampling
 from .data import Augment
 from .errors import OfaError, require
 from .nets import NetConfig, family
@@ -57,8 +58,8 @@ class Train:
     schedule: "exponential", lr times lr_decay every `decay_epochs` epochs, or "cosine", down to 0 at
     the stage's end; both after a linear warm-up over `warmup_epochs`. distill: weight of the frozen
     full network's soft targets, in stages that start from another one. subnets_per_step: archs of
-    one update. sandwich: the largest and the smallest among them always; inplace_distill: the
-    largest teaches the others.
+    one update, drawn by the rule `sampling`: uniform, fair or cost (see sampling.py). sandwich: the
+    largest and the smallest among them always; inplace_distill: the largest teaches the others.
     clip_grad: largest L2 norm of the whole gradient, None for no limit.
     """
 
@@ -73,6 +74,7 @@ class Train:
     label_smoothing: float = 0.1
     distill: float = 1.0
     subnets_per_step: int = 1
+    sampling: str = "uniform"
     sandwich: bool = False
     inplace_distill: bool = False
     clip_grad: Optional[float] = None
@@ -93,6 +95,7 @@ class Train:
             "distill": (self.distill >= 0, "0 or more"),
             "subnets_per_step": (self.subnets_per_step >= (2 if self.sandwich else 1),
                                  "1 or more, 2 or more with train.sandwich"),
+            "sampling": (self.sampling in sampling.RULES, f"one of {', '.join(sampling.RULES)}"),
             "inplace_distill": (self.sandwich or not self.inplace_distill,
                                 "possible without train.sandwich=true"),
             "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "positive"),

@@ -175,12 +175,12 @@ class Network:
         self.set_arrays(sorted_arrays(self.arrays(), self.layers()))
 
     def widened(self, space: Union[Space, str], config: Optional[NetConfig] = None) -> "Network":
-        """The same network over a larger space: new kernel matrices are identities."""
+        """The same network over a larger space; what is new starts as in `create` (matrices: identity)."""
         space = self.config.space(space) if isinstance(space, str) else space
         wider = Network(config or self.config, space, info=dict(self.info), kernels=self.kernels)
         arrays, new = self.arrays(), np.random.default_rng(0)
         for name, p in wider.declared().items():
-            if name not in arrays and p.init in ("identity", "range"):
+            if name not in arrays:
                 arrays[name] = ops.initial_value(p, new)
         wider.set_arrays(arrays, source=f"weights of {self.space} for {space}")
         return wider

@@ -20,8 +20,8 @@ import nnabla.functions as F
 import numpy as np
 from tqdm import tqdm
 
-from . import checkpoint
-from .arch import Arch, Space
+from . import checkpoint, sampling
+from .arch import Arch
 from .data import Dataset, TrainLoader, normalise
 from .errors import OfaError
 from .losses import loss_gradients
@@ -38,21 +38,6 @@ def generator(seed: int, stage: str, epoch: int, step: int, purpose: str) -> np.
     """The generator of one purpose at one place of a run."""
     key = zlib.crc32(f"{stage}/{purpose}".encode())
     return np.random.default_rng([seed, key, epoch, step])
-
-
-# Draws -------------------------------------------------------------------------------------------
-
-def draw_size(sizes: Sequence[int], rng: np.random.Generator) -> int:
-    """The image size of one update."""
-    return int(sizes[rng.integers(len(sizes))])
-
-
-def draw_archs(space: Space, settings: Train, rng: np.random.Generator) -> List[Arch]:
-    """The archs of one update; with the sandwich rule (Yu & Huang, ICCV 2019) largest first."""
-    if space.single():
-        return [space.largest()]
-    fixed = [space.largest(), space.smallest()] if settings.sandwich else []
-    return fixed + [space.sample(rng) for _ in range(settings.subnets_per_step - len(fixed))]
 
 
 def dropout_mask(rate: float, shape: Tuple[int, int], rng: np.random.Generator):
@@ -164,7 +149,9 @@ class Loop:
         """One pass over the data; its mean loss and top-1, its time."""
         settings, start, sums = self.recipe.train, time.perf_counter(), np.zeros(2)
         images = self.steps * settings.global_batch
-        draws = [self._draw(epoch, step) for step in range(self.steps)]
+        draws = sampling.draws(
+            self.net, self.recipe.data.image_sizes, settings, self.steps,
+            lambda step, purpose: generator(self.seed, self.stage.name, epoch, step, purpose))
         batches = self.loader.epoch(epoch, lambda number: draws[number // self.accumulate][0],
                                     accumulate=self.accumulate)
         try:
@@ -186,11 +173,6 @@ class Loop:
         loss, top1 = sums / self.steps
         return {"epoch": epoch + 1, "lr": lr, "loss": loss, "top1": top1, "seconds": seconds,
                 "images_per_second": images / seconds}
-
-    def _draw(self, epoch: int, step: int) -> Tuple[int, List[Arch]]:
-        rng = generator(self.seed, self.stage.name, epoch, step, "draw")
-        return (draw_size(self.recipe.data.image_sizes, rng),
-                draw_archs(self.net.space, self.recipe.train, rng))
 
     def _pass(self, epoch: int, step: int, i: int, images: np.ndarray, labels: np.ndarray) -> Pass:
         number = (step * self.accumulate + i) * self.comm.size + self.comm.rank

@@ -5,13 +5,13 @@ Pure functions of {parameter name: array} and of layers (ops.py); nothing here k
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from . import ops
 from .errors import OfaError
-from .ops import Layer, Residual, Separable
+from .ops import ConvBn, Layer, Linear, Residual, Separable
 
 Arrays = Dict[str, np.ndarray]
 
@@ -33,7 +33,7 @@ def slice_arrays(arrays: Arrays, layers: Sequence[Layer]) -> Arrays:
     found: Arrays = {}
     for layer in flat(layers):
         own = {name: arrays[name] for name in ops.parameters(layer)}
-        found.update(_slice_separable(own, layer) if isinstance(layer, Separable) else own)
+        found.update(_SLICE[type(layer)](own, layer))
     return found
 
 
@@ -46,11 +46,28 @@ def active_rows(arrays: Mapping[str, np.ndarray], layer: Layer):
 
 def _slice_separable(own: Arrays, layer: Separable) -> Arrays:
     name, rows = layer.name, active_rows(own, layer)
-    found = {f"{name}/depthwise/W": folded_kernel(own, layer),
-             f"{name}/pointwise/W": own[f"{name}/pointwise/W"][rows][:, :layer.w_in]}
-    for key in ("gamma", "beta", "mean", "var"):
-        found[f"{name}/bn/{key}"] = own[f"{name}/bn/{key}"][:, rows]
-    return found
+    return {f"{name}/depthwise/W": folded_kernel(own, layer),
+            f"{name}/pointwise/W": own[f"{name}/pointwise/W"][rows][:, :layer.w_in],
+            **_slice_bn(own, layer)}
+
+
+def _slice_conv_bn(own: Arrays, layer: ConvBn) -> Arrays:
+    weight = own[f"{layer.name}/conv/W"]
+    return {f"{layer.name}/conv/W": weight[:layer.w_out, :layer.w_in], **_slice_bn(own, layer)}
+
+
+def _slice_bn(own: Arrays, layer) -> Arrays:
+    names = [f"{layer.name}/bn/{key}" for key in _BN]
+    return {name: own[name][:, active_rows(own, layer)] for name in names}
+
+
+def _slice_linear(own: Arrays, layer: Linear) -> Arrays:
+    weight = f"{layer.name}/affine/W"
+    return {**own, weight: own[weight][:layer.w_in]}
+
+
+_SLICE = {Separable: _slice_separable, ConvBn: _slice_conv_bn, Linear: _slice_linear}
+_BN = ("gamma", "beta", "mean", "var")
 
 
 def folded_kernel(own: Arrays, layer: Separable) -> np.ndarray:
@@ -64,38 +81,80 @@ def folded_kernel(own: Arrays, layer: Separable) -> np.ndarray:
     return weight
 
 
-def sorted_arrays(arrays: Arrays, layers: Sequence[Layer]) -> Arrays:
-    """The same network with the inner channels of each middle block in order of importance.
+# Sorting ---------------------------------------------------------------------------------------
 
-    Importance of an inner channel is the L1 norm of the weights that consume it (Cai et al., ICLR
-    2020, section 3.3). A layer that also ends its block at a smaller depth keeps in `order` where
-    each output row went, so that every arch of full width computes what it did. Channels move only
-    within the segments between the widths that subnets already use, so trained narrower subnets
-    are unchanged, too.
+class Group(NamedTuple):
+    """Elastic channels: the layers that give them, those that take them, the widths subnets use."""
+
+    producers: List[Layer]
+    consumers: List[Layer]
+    segments: Tuple[int, ...]
+
+
+def sorted_arrays(arrays: Arrays, layers: Sequence[Layer]) -> Arrays:
+    """The same network with the elastic channels in order of importance.
+
+    Importance of a channel is the L1 norm of the weights that consume it (Cai et al., ICLR 2020,
+    section 3.3). A middle layer of Xception that also ends its block at a smaller depth keeps in
+    `order` where each output row went, so that every arch of full width computes what it did.
+    Channels move only within the segments between the widths that subnets already use, so trained
+    narrower subnets are unchanged, too.
     """
     result = dict(arrays)
-    for block in (layer for layer in layers if isinstance(layer, Residual)):
-        for producer, consumer in zip(block.units, block.units[1:]):
-            if producer.segments:
-                _sort_between(result, producer, consumer)
+    for group in groups(layers):
+        importance = sum(_importance(result, layer) for layer in group.consumers)
+        bounds = (0, *group.segments)
+        order = np.concatenate([start + np.argsort(-importance[start:stop], kind="stable")
+                                for start, stop in zip(bounds, bounds[1:])])
+        for layer in group.producers:
+            _permute_rows(result, layer, order)
+        for layer in group.consumers:
+            _permute_columns(result, layer, order)
     return result
 
 
-def _sort_between(arrays: Arrays, producer: Separable, consumer: Separable) -> None:
-    """Permute the channels from `producer` to `consumer`, most important first, in place."""
-    columns = f"{consumer.name}/pointwise/W"
-    importance = np.abs(arrays[columns]).sum(axis=(0, 2, 3))
-    bounds = (0, *producer.segments)
-    order = np.concatenate([start + np.argsort(-importance[start:stop], kind="stable")
-                            for start, stop in zip(bounds, bounds[1:])])
-    arrays[columns] = arrays[columns][:, order]
-    arrays[f"{consumer.name}/depthwise/W"] = arrays[f"{consumer.name}/depthwise/W"][order]
-    arrays[f"{producer.name}/pointwise/W"] = arrays[f"{producer.name}/pointwise/W"][order]
-    for key in ("gamma", "beta", "mean", "var"):
-        name = f"{producer.name}/bn/{key}"
+def groups(layers: Sequence[Layer]) -> List[Group]:
+    """What sorting may permute: between the separable layers of a block, and channels with a name."""
+    blocks = [layer for layer in layers if isinstance(layer, Residual)]
+    found = [Group([producer], [consumer], producer.segments)
+             for block in blocks for producer, consumer in zip(block.units, block.units[1:])
+             if isinstance(producer, Separable) and producer.segments]
+    stored = [*flat(layers), *(block.idle for block in blocks if block.idle)]
+    for name in dict.fromkeys(layer.writes for layer in stored if getattr(layer, "writes", "")):
+        producers = [layer for layer in stored if getattr(layer, "writes", "") == name]
+        consumers = [layer for layer in stored if getattr(layer, "reads", "") == name]
+        widths = {width for layer in producers for width in layer.segments}
+        found.append(Group(producers, consumers, tuple(sorted(widths))))
+    return found
+
+
+def _importance(arrays: Arrays, layer: Layer) -> np.ndarray:
+    if isinstance(layer, Linear):
+        return np.abs(arrays[f"{layer.name}/affine/W"]).sum(axis=1)
+    key = "conv/W" if isinstance(layer, ConvBn) else "pointwise/W"
+    return np.abs(arrays[f"{layer.name}/{key}"]).sum(axis=(0, 2, 3))
+
+
+def _permute_columns(arrays: Arrays, layer: Layer, order: np.ndarray) -> None:
+    """The weights that read channels, which now come in `order`; in place, like the next."""
+    if isinstance(layer, Linear):
+        arrays[f"{layer.name}/affine/W"] = arrays[f"{layer.name}/affine/W"][order]
+    elif isinstance(layer, ConvBn):
+        arrays[f"{layer.name}/conv/W"] = arrays[f"{layer.name}/conv/W"][:, order]
+    else:
+        arrays[f"{layer.name}/pointwise/W"] = arrays[f"{layer.name}/pointwise/W"][:, order]
+        arrays[f"{layer.name}/depthwise/W"] = arrays[f"{layer.name}/depthwise/W"][order]
+
+
+def _permute_rows(arrays: Arrays, layer: Layer, order: np.ndarray) -> None:
+    """The weights that write channels, to give them in `order`."""
+    weight = f"{layer.name}/{'conv' if isinstance(layer, ConvBn) else 'pointwise'}/W"
+    arrays[weight] = arrays[weight][order]
+    for key in _BN:
+        name = f"{layer.name}/bn/{key}"
         arrays[name] = arrays[name][:, order]
-    if producer.ordered:
-        name = f"{producer.name}/order"
+    if getattr(layer, "ordered", False):
+        name = f"{layer.name}/order"
         # Output row j was stored row old[j]; stored row order[i] is now row i.
         arrays[name] = np.argsort(order)[arrays[name].astype(np.int64)].astype(np.float32)
 

@@ -380,17 +380,22 @@ def test_nan_goes_through():
     (3, 2, (3, 32, 32, 8), 32), (3, 1, (32, 9, 7, 5), 20), (1, 2, (9, 8, 8, 16), 33),
     (1, 2, (9, 7, 5, 3), 33), (3, 2, (1, 1, 1, 1), 1), (3, 2, (5, 1, 6, 2), 3),
     (3, 1, (24, 80, 40, 9), 8)])
-@pytest.mark.parametrize("relu_out", [False, True])
-def test_conv_bn_equals_the_reference(k, stride, shape, out, relu_out):
-    rng = np.random.default_rng(10)
-    a = {"x": rng.normal(size=shape), "weight": rng.normal(size=(out, shape[0], k, k)),
-         "gamma": rng.normal(size=(1, out, 1, 1)), "beta": rng.normal(size=(1, out, 1, 1))}
+@pytest.mark.parametrize("relu_out, spare, residual", [(False, 0, False), (True, 3, False), (True, 2, True)])
+def test_conv_bn_equals_the_reference(k, stride, shape, out, relu_out, spare, residual):
+    rng, (w_in, height, width, batch) = np.random.default_rng(10), shape
+    a = {"x": rng.normal(size=shape), "weight": rng.normal(size=(out + spare, w_in + spare, k, k)),
+         "gamma": rng.normal(size=(1, out + spare, 1, 1)), "beta": rng.normal(size=(1, out + spare, 1, 1)),
+         "residual": rng.normal(size=(out, (height - 1) // stride + 1, (width - 1) // stride + 1, batch))}
+    if not residual:
+        del a["residual"]
     v = {name: variable(value) for name, value in a.items()}
     a = {name: v[name].d.astype(np.float64) for name in a}
-    y, _, _ = kernels.conv_bn(v["x"], v["weight"], v["gamma"], v["beta"], stride=stride, eps=EPS,
-                              relu_out=relu_out)
-    z, conv_backward = reference_conv(a["x"], a["weight"], stride)
-    expected, _, _, bn_backward = reference_bn(z, a["gamma"].ravel(), a["beta"].ravel())
+    y, _, _ = kernels.conv_bn(v["x"], v["weight"], v["gamma"], v["beta"], w_out=out, stride=stride,
+                              eps=EPS, relu_out=relu_out, residual=v.get("residual"))
+    z, conv_backward = reference_conv(a["x"], a["weight"][:out, :w_in], stride)
+    gamma, beta = a["gamma"].ravel()[:out], a["beta"].ravel()[:out]
+    expected, _, _, bn_backward = reference_bn(z, gamma, beta)
+    expected = expected + a.get("residual", 0)
     dy = rng.normal(size=y.shape).astype(np.float32)
     y.persistent = True
     backward(y, dy)
@@ -398,8 +403,13 @@ def test_conv_bn_equals_the_reference(k, stride, shape, out, relu_out):
     close(y.d, expected * mask)
     dz, d_gamma, d_beta = bn_backward(dy * mask)
     dx, d_weight = conv_backward(dz)
-    for name, gradient in (("x", dx), ("weight", d_weight), ("gamma", d_gamma), ("beta", d_beta)):
-        close(v[name].g.reshape(gradient.shape), gradient)
+    expected = {name: np.zeros_like(value) for name, value in a.items()}
+    expected["x"], expected["weight"][:out, :w_in] = dx, d_weight
+    expected["gamma"][0, :out, 0, 0], expected["beta"][0, :out, 0, 0] = d_gamma, d_beta
+    if residual:
+        expected["residual"] = dy * mask
+    for name, gradient in expected.items():
+        close(v[name].g, gradient)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8, 5), (2, 7, 5, 16), (1, 1, 1, 1), (2, 2, 1, 3)])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import nnabla as nn
@@ -16,8 +17,9 @@ from nnabla_ofa.evaluate import Frozen, score
 from nnabla_ofa.losses import loss_gradients, smooth_targets, softmax
 from nnabla_ofa.optimiser import Optimiser
 from nnabla_ofa.recipe import Train, load_recipe
+from nnabla_ofa.sampling import draws
 from nnabla_ofa.stages import Lab, Run
-from nnabla_ofa.train import NotFinite, Stepper, draw_archs, draw_size, generator, learning_rate
+from nnabla_ofa.train import NotFinite, Stepper, generator, learning_rate
 
 TINY = Path(__file__).parent / "tiny.yaml"
 CONFIG = ofa.Xception(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1, dropout=0.0)
@@ -46,11 +48,34 @@ def test_draws_depend_on_seed_stage_epoch_and_step_alone():
 
 
 def test_every_image_size_and_sandwich_are_drawn():
-    space = ofa.Xception().space("K357_E1_D123")
-    sizes = {draw_size((128, 160, 192, 224), generator(0, "s", 0, i, "draw")) for i in range(60)}
-    assert sizes == {128, 160, 192, 224}
-    archs = draw_archs(space, Train(subnets_per_step=4, sandwich=True), np.random.default_rng(0))
-    assert archs[:2] == [space.largest(), space.smallest()] and len(archs) == 4
+    config = ofa.Xception()
+    net = ofa.Network(config, config.space("K357_E1_D123"))
+    found = draws_of(net, (128, 160, 192, 224), Train(subnets_per_step=4, sandwich=True), 60)
+    assert {size for size, _ in found} == {128, 160, 192, 224}
+    ends = [net.space.largest(), net.space.smallest()]
+    assert all(archs[:2] == ends and len(archs) == 4 for _, archs in found)
+
+
+def draws_of(net, sizes, settings, steps):
+    return draws(net, sizes, settings, steps, lambda step, use: generator(0, "s", 0, step, use))
+
+
+def test_strictly_fair_draws_bring_every_choice_equally_often():
+    net = ofa.Network(ofa.ResNet20(), ofa.ResNet20().space("C4-16_C4-32_C4-64"))
+    found = draws_of(net, (32,), Train(subnets_per_step=2, sampling="fair"), 16)
+    archs = [arch for _, pair in found for arch in pair]
+    for run in (archs[:16], archs[16:]):
+        for i, choices in enumerate(net.space.blocks):
+            counts = Counter(arch.blocks[i] for arch in run)
+            assert set(counts.values()) == {16 // len(tuple(choices))}
+    assert len(set(archs)) == 32
+
+
+def test_draws_by_cost_prefer_large_subnets():
+    net = ofa.Network(ofa.ResNet20(), ofa.ResNet20().space("C4-16_C4-32_C4-64"))
+    macs = {rule: np.mean([net.cost(archs[0], 32).macs for _, archs in
+                           draws_of(net, (32,), Train(sampling=rule), 60)]) for rule in ("uniform", "cost")}
+    assert macs["cost"] > 1.05 * macs["uniform"]
 
 
 def test_learning_rates():

@@ -218,38 +218,47 @@ def separable(x, depthwise, pointwise, gamma, beta, *, kernel: int, w_out: int, 
                  residual_is_x=residual is not None and residual == x)
 
 
-def conv_bn(x, weight, gamma, beta, *, stride: int, eps: float, relu_out: bool, statistics=None,
-            track=None):
-    """y = BN(convolution of x), then a ReLU where ``relu_out``; padding k // 2, no bias.
+def conv_bn(x, weight, gamma, beta, *, w_out: int, stride: int, eps: float, relu_out: bool,
+            residual=None, statistics=None, track=None):
+    """y = BN(convolution of x) + residual, then a ReLU where ``relu_out``; padding k // 2, no bias.
+
+    Active channels are the first ones; the gradients of the others are zero.
 
     Args:
-        x: (I, H, W, N).
-        weight: (O, I, k, k), k in {1, 3}.
+        x: (w_in, H, W, N).
+        weight: (O, I, k, k), k in {1, 3}, O >= w_out, I >= w_in.
         gamma, beta: (1, O, 1, 1).
+        w_out: channels of y.
         stride: 1 or 2.
-        eps, relu_out, statistics, track: as in ``separable``.
+        eps, relu_out, residual, statistics, track: as in ``separable``.
 
     Returns:
-        y (O, (H - 1) // stride + 1, (W - 1) // stride + 1, N); mean and biased variance (O,), as
-        of ``separable``.
+        y (w_out, (H - 1) // stride + 1, (W - 1) // stride + 1, N); mean and biased variance
+        (w_out,), as of ``separable``.
 
     Raises:
         OfaError: an argument does not fit the others.
     """
     _check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
-    channels, height, width, batch = x.shape
-    out, kernel = weight.shape[0], weight.shape[-1]
-    _check(kernel in (1, 3) and weight.shape == (out, channels, kernel, kernel), "weight shape",
-           weight.shape, "(O, {0}, 1, 1) or (O, {0}, 3, 3)".format(channels))
+    w_in, height, width, batch = x.shape
+    full_out, full_in, kernel = weight.shape[:3]
+    _check(kernel in (1, 3) and weight.shape[2:] == (kernel, kernel) and full_in >= w_in,
+           "weight shape", weight.shape, "(O, {0} or more, 1, 1) or (O, {0} or more, 3, 3)".format(w_in))
+    _check(1 <= w_out <= full_out, "w_out", w_out, "from 1 to %d" % full_out)
     _check(stride in (1, 2), "stride", stride, "1 or 2")
-    _check_affine(gamma, beta, out, statistics, track)
+    out_height, out_width = (height - 1) // stride + 1, (width - 1) // stride + 1
+    _check(residual is None or residual.shape == (w_out, out_height, out_width, batch),
+           "residual shape", residual and residual.shape, "that of the result")
+    _check_affine(gamma, beta, full_out, statistics, track)
     layer = _Layer(
-        channels_in=channels, height=height, width=width, batch=batch, channels_out=out,
-        out_height=(height - 1) // stride + 1, out_width=(width - 1) // stride + 1,
-        full_in=channels, full_out=out, kernel=kernel, full_kernel=kernel, stride=stride,
-        relu_out=relu_out, fixed=statistics is not None, eps=eps)
+        channels_in=w_in, height=height, width=width, batch=batch, channels_out=w_out,
+        out_height=out_height, out_width=out_width, full_in=full_in, full_out=full_out, kernel=kernel,
+        full_kernel=kernel, stride=stride, relu_out=relu_out, fixed=statistics is not None, eps=eps)
     inputs = {"x": x, "weight": weight, "gamma": gamma, "beta": beta}
-    return _call(layer, inputs, statistics=statistics, track=track)
+    if residual is not None:
+        inputs["residual"] = residual
+    return _call(layer, inputs, statistics=statistics, track=track,
+                 residual_is_x=residual is not None and residual == x)
 
 
 class _PoolAdd(PythonFunction):

@@ -1,7 +1,7 @@
 /* Fused layers of the channel-major (C, H, W, N) trunk; functions.py is their only caller.
  *
  *   separable   y = BN(pointwise(depthwise(relu?(x)))) (+ residual) (then relu)
- *   convolution y = BN(conv(x)) (then relu)
+ *   convolution y = BN(conv(x)) (+ residual) (then relu)
  *
  * Active channels are a prefix of the full ones, so weights are read, and gradients written,
  * as sub-blocks of the full arrays through their row length. One parallel region a call; work
@@ -292,15 +292,18 @@ static void convolution(const layer *u, float *space) {
 #pragma omp for schedule(static)
     for (long r = 0; r < rows; r++)
       unfold_row(u, r, first, last, columns + r * count, (float *)u->x, 0);
-    gemm(u->out, count, rows, u->weight, rows, 1, columns, count, 1, u->z + first * line, n, 0,
-         rest);
+    gemm(u->out, count, rows, u->weight, u->full_in * u->kernel * u->kernel, 1, columns, count, 1,
+         u->z + first * line, n, 0, rest);
   }
 }
 
 static void convolution_backward(const layer *u, float *space) {
-  long size = u->kernel * u->kernel, rows = u->in * size, line = u->out_width * u->batch;
+  long size = u->kernel * u->kernel, line = u->out_width * u->batch;
+  long rows = u->in * size, full_rows = u->full_in * size;
   long n = u->out_height * line, strip = strip_of(u);
   float *columns = space, *rest = space + round_up(rows * strip * line, LANES);
+  if (u->d_weight && !u->add_weight)
+    zero_outside(u->d_weight, u->out, rows, u->full_out, full_rows);
   if (u->dx && !u->add_x) zero_outside(u->dx, 0, 0, u->in, u->height * u->width * u->batch);
   for (long first = 0; first < u->out_height; first += strip) {
     long last = min_of(first + strip, u->out_height), count = (last - first) * line;
@@ -309,11 +312,11 @@ static void convolution_backward(const layer *u, float *space) {
 #pragma omp for schedule(static)
       for (long r = 0; r < rows; r++)
         unfold_row(u, r, first, last, columns + r * count, (float *)u->x, 0);
-      gemm(u->out, rows, count, dz, n, 1, columns, 1, count, u->d_weight, rows,
+      gemm(u->out, rows, count, dz, n, 1, columns, 1, count, u->d_weight, full_rows,
            first || u->add_weight, rest);
     }
     if (!u->dx) continue;
-    gemm(rows, count, u->out, u->weight, 1, rows, dz, n, 1, columns, count, 0, rest);
+    gemm(rows, count, u->out, u->weight, 1, full_rows, dz, n, 1, columns, count, 0, rest);
 #pragma omp for schedule(static)
     for (long c = 0; c < u->in; c++)
       for (long r = c * size; r < (c + 1) * size; r++)

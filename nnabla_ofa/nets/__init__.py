@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Dict, Mapping, Type, Union
 
 from ..errors import OfaError
+from .resnet20 import ResNet20
 from .xception import Xception
 
-NetConfig = Union[Xception]
-FAMILIES: Dict[str, Type[NetConfig]] = {"xception": Xception}
+NetConfig = Union[Xception, ResNet20]
+FAMILIES: Dict[str, Type[NetConfig]] = {"xception": Xception, "resnet20": ResNet20}
 
 
 def family(name: str) -> Type[NetConfig]:
