@@ -1,0 +1,55 @@
+"""Files of subnets with accuracies, and rank correlations with them."""
+
+import json
+
+import numpy as np
+import pytest
+
+import nnabla_ofa as ofa
+from nnabla_ofa import ranking
+
+CONFIG = ofa.ResNet20(classes=100)
+NET = ofa.Network(CONFIG, CONFIG.space("C4-16_C4-32_C4-64"))
+
+
+def test_the_challenge_file_and_its_baselines(shared):
+    subnets = ranking.read_subnets(shared / "golden/cvpr2021_nas_track1_500.json", CONFIG)
+    actual = [subnet.accuracy for subnet in subnets.values()]
+    found = {name: ranking.correlations(values, actual)
+             for name, values in ranking.baselines(NET, list(subnets.values()), 32).items()}
+    assert len(subnets) == 500
+    # of the whole public set of 1,000: .646 / .587, .429 / .361, .640 / .541
+    for name, pearson, kendall in (("parameters", .646, .587), ("MACs", .429, .361),
+                                   ("sum of numbers", .640, .541)):
+        assert found[name]["pearson"] == pytest.approx(pearson, abs=.06)
+        assert found[name]["kendall"] == pytest.approx(kendall, abs=.04)
+
+
+def test_predictions_are_written_in_the_same_form(tmp_path):
+    rng = np.random.default_rng(0)
+    entries = {f"arch{i}": {"arch": str(NET.space.sample(rng))[:-2] + "4"} for i in range(3)}
+    (tmp_path / "in.json").write_text(json.dumps(entries))
+    subnets = ranking.read_subnets(tmp_path / "in.json", CONFIG)
+    assert [subnet.accuracy for subnet in subnets.values()] == [None] * 3
+    ranking.write_subnets(tmp_path / "out.json", subnets, [.5, .25, .125])
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written == {name: {"arch": entry["arch"], "acc": acc}
+                       for (name, entry), acc in zip(entries.items(), [.5, .25, .125])}
+
+
+def test_correlations():
+    assert ranking.correlations([1, 2, 3, 4], [.1, .2, .3, .4]) == pytest.approx(
+        {"pearson": 1.0, "kendall": 1.0})
+    assert ranking.correlations([1, 2, 3], [.3, .2, .25])["kendall"] == pytest.approx(-1 / 3)
+    assert np.isnan(ranking.correlations([1, 1, 1], [.3, .2, .25])["kendall"])
+
+
+@pytest.mark.parametrize("text, complaint", [
+    ("", "not valid JSON"), ("[]", "not an object"), ("{}", "not an object"), ('{"a": 3}', 'a has no "arch"'),
+    ('{"a": {"arch": "16-16"}}', "a: subnet '16-16'"), ('{"a": {"arch": 5}}', 'no "arch"'),
+    ('{"a": {"arch": "%s", "acc": 53.9}}' % NET.space.largest(), "53.9 is not a fraction")])
+def test_malformed_files_name_the_entry(tmp_path, text, complaint):
+    path = tmp_path / "subnets.json"
+    path.write_text(text)
+    with pytest.raises(ofa.OfaError, match=complaint):
+        ranking.read_subnets(path, CONFIG)
