@@ -50,7 +50,8 @@ def of_recipe(records: Iterable[dict], recipe: str, *kinds: str) -> List[dict]:
 
     def place(record):
         stage = stage_of(record)
-        return (order.index(stage) if stage in order else len(order), stage,
+        known = stage in order  # others come after the stages that have a heading here
+        return (order.index(stage if known else "search") - (not known), not known, stage,
                 KINDS.index(record["kind"]), record.get("name") or "", record["seed"])
 
     return sorted((record for record in records
