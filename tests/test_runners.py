@@ -112,3 +112,18 @@ def test_a_second_run_into_one_folder_is_refused(tmp_path):
         process.kill()
         process.communicate()
     assert status == 2 and "another run is writing" in err
+
+
+def test_a_second_family_goes_through_the_same_commands(tmp_path):
+    weights = tmp_path / "C4-16_C4-32_C4-64" / "weights.h5"
+    settings = ["--recipe", "tests/tiny_resnet20.yaml", "--output", tmp_path]
+    largest = "16-16-16-16-16-16-16-32-32-32-32-32-32-64-64-64-64-64-64-64"
+    for command in (["train.py", "--search-space", "C4-16_C4-32_C4-64"],
+                    ["evaluate.py", "--weights", weights, "--subnet", largest],
+                    ["search.py", "--weights", weights, "--count", "8", "--max-macs", "500k"],
+                    ["finetune.py", "--weights", weights]):
+        status, out, err = run("runners/" + command[0], *command[1:], *settings)
+        assert status == 0, err
+    page = tmp_path / "tables" / "tiny_resnet20.md"
+    status, out, err = run("runners/tables.py", "--records", tmp_path / "records", "--output", page.parent)
+    assert status == 0 and largest in page.read_text(), err
