@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Callable, Optional, Tuple
@@ -122,8 +123,10 @@ def run(main: Callable, args) -> None:
 
 def fail(args, message: str, status: int) -> None:
     """Print `message` and leave; under mpirun stop the other ranks, too."""
-    print(message, file=sys.stderr, flush=True)
     comm = getattr(args, "comm", None)
+    if comm is not None:  # ranks that fail alike: the first says so, and stops the others meanwhile
+        time.sleep(min(comm.rank, 5))
+    print(message, file=sys.stderr, flush=True)
     if comm is not None and comm.size > 1:
-        comm.abort()
+        comm.abort(status)
     sys.exit(status)

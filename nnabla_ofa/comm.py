@@ -2,19 +2,25 @@
 
 A rank knows its number and can do two things with the others: average gradients, and add up arrays.
 Everything else is a case of adding: gathering is adding arrays that are zero but for one's own part.
+A rank that fails calls `abort`, so that none waits for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import Sequence
+import sys
+import traceback
+from collections import Counter
+from typing import Iterable, Sequence
 
 import nnabla as nn
 import numpy as np
 
 from .errors import OfaError
 
+SMALL = 1 << 14    # values: gradients of fewer share an MPI message
+MESSAGE = 1 << 20  # values in an NCCL message
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 
 
@@ -28,6 +34,9 @@ class Single:
 
     rank, size = 0, 1
 
+    def average_meanwhile(self, output: nn.Variable, variables: Iterable[nn.Variable]) -> None:
+        """What `output.backward` is to call back so that gradients are averaged on the way, or None."""
+
     def average_gradients(self, variables: Sequence[nn.Variable]) -> None:
         """Nothing to average."""
 
@@ -35,24 +44,46 @@ class Single:
         """The sum of every rank's `array`."""
         return array
 
-    def abort(self) -> None:
+    def abort(self, status: int = 1) -> None:
         """Nobody else to stop."""
 
 
 class Mpi:
-    """Ranks of `mpirun` on CPUs, through mpi4py; buffers are NNabla's own, nothing is copied."""
+    """Ranks of `mpirun` on CPUs, through mpi4py.
+
+    An exception that nobody catches stops all ranks: the others would wait for this one for ever.
+    """
 
     def __init__(self):
         from mpi4py import MPI  # initialises MPI, so only under mpirun
         self._mpi, self._comm = MPI, MPI.COMM_WORLD
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        sys.excepthook = self._stop
+
+    def average_meanwhile(self, output: nn.Variable, variables: Iterable[nn.Variable]) -> None:
+        """None: the cores that would send are those that compute."""
 
     def average_gradients(self, variables: Sequence[nn.Variable]) -> None:
-        """Mean over ranks of the gradients, in place; every rank gives the same variables."""
-        for variable in variables:
-            gradient = variable.grad.data
-            self._comm.Allreduce(self._mpi.IN_PLACE, gradient)
-            gradient /= self.size
+        """Mean over ranks of the gradients, in place; every rank gives the same variables.
+
+        A large array is one message, straight from and to NNabla's memory; small ones, whose cost is
+        their number, share a message.
+        """
+        gradients = [variable.grad.data for variable in variables]
+        small = [g for g in gradients if g.size < SMALL]
+        for gradient in gradients:
+            if gradient.size >= SMALL:
+                self._average(gradient)
+        if small:
+            bucket = np.concatenate([g.reshape(-1) for g in small])
+            self._average(bucket)
+            stops = np.cumsum([g.size for g in small])
+            for gradient, part in zip(small, np.split(bucket, stops[:-1])):
+                gradient[...] = part.reshape(gradient.shape)
+
+    def _average(self, array: np.ndarray) -> None:
+        self._comm.Allreduce(self._mpi.IN_PLACE, array)
+        array /= self.size
 
     def add(self, array: np.ndarray) -> np.ndarray:
         """The sum of every rank's `array` (same shape and type)."""
@@ -60,33 +91,43 @@ class Mpi:
         self._comm.Allreduce(np.ascontiguousarray(array), total)
         return total
 
-    def abort(self) -> None:
-        """Stop every rank now; a rank that dies silently would leave the others waiting."""
-        self._comm.Abort(1)
+    def abort(self, status: int = 1) -> None:
+        """Stop every rank now; mpirun exits with `status`."""
+        self._comm.Abort(status)
+
+    def _stop(self, *error) -> None:
+        traceback.print_exception(*error)
+        sys.stderr.flush()
+        self.abort()
 
 
-class Nccl:
-    """Ranks of `mpirun` on GPUs, through NNabla's data-parallel communicator; one GPU a rank."""
+class Nccl(Mpi):
+    """Ranks of `mpirun` on GPUs, one each: gradients go through NNabla's NCCL communicator.
+
+    Everything else is small, is in main memory and must not be rounded: it goes through MPI.
+    """
 
     def __init__(self, context: nn.Context):
+        super().__init__()
         import nnabla.communicators as C
-        self._comm = C.MultiProcessCommunicator(context)
-        self._comm.init()
-        self.rank, self.size = self._comm.rank, self._comm.size
+        self._nccl = C.MultiProcessCommunicator(context)
+        self._nccl.init()
+
+    def average_meanwhile(self, output: nn.Variable, variables: Iterable[nn.Variable]):
+        """A callback that sends each gradient as soon as it is known, while backward goes on.
+
+        None where a parameter enters several functions, as it does with several subnets a step:
+        NNabla sends a gradient when the first of them is done, and that is not all of it.
+        """
+        trained, uses = {variable.grad for variable in variables}, Counter()
+        output.visit(lambda f: uses.update(x.grad for x in f.inputs if x.grad in trained))
+        if max(uses.values()) > 1:
+            return None
+        return self._nccl.all_reduce_callback(list(uses), MESSAGE, division=True)
 
     def average_gradients(self, variables: Sequence[nn.Variable]) -> None:
-        """Mean over ranks of the gradients, in place, packed into few large messages."""
-        self._comm.all_reduce([v.grad for v in variables], division=True, inplace=False)
-
-    def add(self, array: np.ndarray) -> np.ndarray:
-        """The sum of every rank's `array`, in float32."""
-        value = nn.NdArray.from_numpy_array(np.asarray(array, np.float32))
-        self._comm.all_reduce([value], division=False, inplace=True)
-        return value.data.astype(array.dtype)
-
-    def abort(self) -> None:
-        """Leave at once: mpirun then ends the other ranks."""
-        os._exit(1)
+        """Mean over ranks of the gradients, in place, packed into one message."""
+        self._nccl.all_reduce([v.grad for v in variables], division=True, inplace=False)
 
 
 def has_gpu() -> bool:

@@ -34,13 +34,21 @@ class Optimiser:
         """The parameters that the drawn archs used: only these move."""
         return {n: v for n, v in self.variables.items() if not v.grad.zeroing}
 
+    def gradients_are_finite(self) -> bool:
+        """Whether no gradient of a touched parameter is infinite or NaN."""
+        return not any(solver.check_inf_or_nan_grad() for solver in self._groups.values())
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply the gradients of the touched parameters."""
+        for solver in self._groups.values():
+            solver.scale_grad(factor)
+
     def update(self, lr: float) -> None:
         """One step on the touched parameters."""
         if self.settings.clip_grad is not None:
             norm = gradient_norm(self.touched().values())
             if norm > self.settings.clip_grad:
-                for solver in self._groups.values():
-                    solver.scale_grad(self.settings.clip_grad / norm)
+                self.scale_gradients(self.settings.clip_grad / norm)
         for decays, solver in self._groups.items():
             solver.set_learning_rate(lr)
             if decays and self.settings.weight_decay:
@@ -68,4 +76,5 @@ class Optimiser:
 
 def gradient_norm(variables) -> float:
     """L2 norm of all gradients together."""
-    return float(np.sqrt(sum(float(np.vdot(v.g, v.g)) for v in variables)))
+    gradients = (np.asarray(v.g, np.float32) for v in variables)  # squares of halves would overflow
+    return float(np.sqrt(sum(float(np.vdot(g, g)) for g in gradients)))

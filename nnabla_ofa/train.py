@@ -11,12 +11,10 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, List, Mapping, Optional, Sequence, Tuple
 
-import nnabla as nn
-import nnabla.functions as F
 import numpy as np
 from tqdm import tqdm
 
@@ -24,14 +22,11 @@ from . import checkpoint, sampling
 from .arch import Arch
 from .data import Dataset, TrainLoader, normalise
 from .errors import OfaError
-from .losses import loss_gradients
 from .monitor import SeriesLog
 from .optimiser import Optimiser
 from .recipe import Recipe, Stage, Train
+from .step import LossScale, NotFinite, Pass, Stepper, Teacher, loss_scale
 from .supernet import Network
-
-Teacher = Callable[[np.ndarray], np.ndarray]  # images (N, 3, s, s) -> logits (N, classes)
-Pass = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]  # images, labels, dropout mask
 
 
 def generator(seed: int, stage: str, epoch: int, step: int, purpose: str) -> np.random.Generator:
@@ -52,50 +47,6 @@ def learning_rate(stage: Stage, settings: Train, epoch: float) -> float:
     if settings.schedule == "cosine":
         return stage.lr * 0.5 * (1 + np.cos(np.pi * epoch / stage.epochs))
     return stage.lr * settings.lr_decay ** int(epoch // settings.decay_epochs)
-
-
-@dataclass
-class Stepper:
-    """One update of the weights from this rank's passes."""
-
-    net: Network
-    settings: Train
-    optimiser: Optimiser
-    comm: object
-    teachers: Mapping[int, Teacher] = field(default_factory=dict)
-
-    def step(self, passes: Iterator[Pass],
-             archs: Sequence[Arch], lr: float, accumulate: int) -> Tuple[float, float]:
-        """Mean loss and top-1 of this rank's `accumulate` passes (images, labels, dropout mask)."""
-        self.optimiser.zero_grad()
-        loss = hits = count = 0.0
-        for images, labels, mask in passes:
-            x = nn.Variable.from_numpy_array(images)
-            mask = None if mask is None else nn.Variable.from_numpy_array(mask)
-            outputs = self.net.build(x, archs, self.net.mode(batch_stat=True), dropout_mask=mask)
-            sink = F.sink(*outputs, one_input_grad=False)
-            sink.forward(clear_no_need_grad=True)
-            teacher = self.teachers.get(images.shape[-1])
-            loss += loss_gradients(outputs, labels, self.settings, 1 / accumulate,
-                                   teacher(images) if teacher else None) / accumulate
-            hits += sum((y.d.argmax(axis=1) == labels).sum() for y in outputs) / len(outputs)
-            count += len(labels)
-            sink.backward(clear_buffer=True)
-        self.comm.average_gradients(list(self.optimiser.touched().values()))
-        loss, top1 = self.comm.add(np.array([loss, hits / count])) / self.comm.size
-        if not np.isfinite(loss):
-            raise NotFinite(self.optimiser.touched())
-        self.optimiser.update(lr)
-        return float(loss), float(top1)
-
-
-class NotFinite(ArithmeticError):
-    """The loss of a step is NaN or infinite; the weights are still those of the step before."""
-
-    def __init__(self, touched: Mapping[str, nn.Variable]):
-        largest = {name: float(np.abs(v.g).max()) for name, v in touched.items()}
-        name = max(largest, key=lambda n: (not np.isfinite(largest[n]), largest[n]))
-        super().__init__(f"largest gradient {largest[name]:g} in {name}")
 
 
 # Loop --------------------------------------------------------------------------------------------
@@ -129,7 +80,8 @@ class Loop:
         self.loader = TrainLoader(self.dataset, self.recipe.data.augment, self.seed, self.stage.name,
                                   settings.batch_size, comm.rank, comm.size, self.recipe.data.workers)
         self.steps = self.loader.steps_per_epoch(self.accumulate)
-        self.stepper = Stepper(self.net, settings, Optimiser(self.net, settings), comm, self.teachers)
+        self.stepper = Stepper(self.net, settings, Optimiser(self.net, settings), comm, self.teachers,
+                               loss_scale())
         first = self._restore()
         total = self.stage.epochs * self.steps
         log = SeriesLog(self.folder / "monitor") if comm.rank == 0 else None
@@ -147,7 +99,7 @@ class Loop:
 
     def _epoch(self, epoch: int, bar: tqdm) -> dict:
         """One pass over the data; its mean loss and top-1, its time."""
-        settings, start, sums = self.recipe.train, time.perf_counter(), np.zeros(2)
+        settings, start, sums, taken = self.recipe.train, time.perf_counter(), np.zeros(2), 0
         images = self.steps * settings.global_batch
         draws = sampling.draws(
             self.net, self.recipe.data.image_sizes, settings, self.steps,
@@ -159,20 +111,25 @@ class Loop:
                 lr = learning_rate(self.stage, settings, epoch + step / self.steps)
                 passes = (self._pass(epoch, step, i, *next(batches)) for i in range(self.accumulate))
                 try:
-                    sums += self.stepper.step(passes, archs, lr, self.accumulate)
+                    measured = self.stepper.step(passes, archs, lr, self.accumulate)
                 except NotFinite as error:
                     raise OfaError(self._diverged(epoch, step, size, archs, lr, error)) from error
+                if measured:
+                    sums, taken = sums + measured, taken + 1
+                loss, top1 = sums / max(taken, 1)
+                rate = (step + 1) * settings.global_batch / (time.perf_counter() - start)
                 bar.update()
-                done, seconds = step + 1, time.perf_counter() - start
-                bar.set_postfix_str(f"loss {sums[0] / done:.3f}, top-1 {sums[1] / done:.1%}, "
-                                    f"{done * settings.global_batch / seconds:.0f} images/s",
-                                    refresh=False)
+                bar.set_postfix_str(f"loss {loss:.3f}, top-1 {top1:.1%}, {rate:.0f} images/s"
+                                    f"{self.stepper.scale or ''}", refresh=False)
         finally:
             batches.close()
-        seconds = time.perf_counter() - start
-        loss, top1 = sums / self.steps
+        if not taken:
+            raise OfaError(f"no step of epoch {epoch + 1} of stage {self.stage.name} had finite "
+                           "gradients: lower the learning rate, or train in single precision")
+        seconds, scale = time.perf_counter() - start, self.stepper.scale
         return {"epoch": epoch + 1, "lr": lr, "loss": loss, "top1": top1, "seconds": seconds,
-                "images_per_second": images / seconds}
+                "images_per_second": images / seconds,
+                **({"loss_scale": scale.value, "skipped_steps": scale.skipped} if scale else {})}
 
     def _pass(self, epoch: int, step: int, i: int, images: np.ndarray, labels: np.ndarray) -> Pass:
         number = (step * self.accumulate + i) * self.comm.size + self.comm.rank
@@ -206,6 +163,8 @@ class Loop:
             return
         meta = {**checkpoint.network_meta(self.net), "history": self.history,
                 "fingerprint": dict(self.fingerprint), "versions": checkpoint.versions()}
+        if self.stepper.scale:
+            meta["loss_scale"] = asdict(self.stepper.scale)
         arrays = {f"net/{name}": a for name, a in self.net.arrays().items()}
         arrays.update(self.stepper.optimiser.state())
         checkpoint.save_checkpoint(self.folder, epochs, arrays, meta, self.recipe.train.keep_checkpoints)
@@ -224,6 +183,8 @@ class Loop:
         self.net.set_arrays({n[len("net/"):]: a for n, a in arrays.items() if n.startswith("net/")},
                             f"checkpoint in {self.folder}")
         self.stepper.optimiser.set_state(arrays)
+        if self.stepper.scale and "loss_scale" in meta:
+            self.stepper.scale = LossScale(**meta["loss_scale"])
         self.history[:] = meta["history"]
         return meta["epoch"]
 
