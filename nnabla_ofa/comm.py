@@ -168,5 +168,4 @@ def require_agreement(comm, what: str, value: str) -> None:
     slots = np.zeros((comm.size, own.size))
     slots[comm.rank] = own
     if not np.array_equal(comm.add(slots), np.tile(own, (comm.size, 1))):
-        raise OfaError(f"the ranks were started with different {what}: start all with one command, "
-                       "on the same files")
+        raise OfaError(f"the ranks have different {what}: start all with one command, on the same files")

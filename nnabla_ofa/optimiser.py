@@ -34,14 +34,9 @@ class Optimiser:
         """The parameters that the drawn archs used: only these move."""
         return {n: v for n, v in self.variables.items() if not v.grad.zeroing}
 
-    def gradients_are_finite(self) -> bool:
-        """Whether no gradient of a touched parameter is infinite or NaN."""
+    def finite(self) -> bool:
+        """Whether every gradient is a number."""
         return not any(solver.check_inf_or_nan_grad() for solver in self._groups.values())
-
-    def scale_gradients(self, factor: float) -> None:
-        """Multiply the gradients of the touched parameters."""
-        for solver in self._groups.values():
-            solver.scale_grad(factor)
 
     def update(self, lr: float) -> None:
         """One step on the touched parameters."""
@@ -54,6 +49,11 @@ class Optimiser:
             if decays and self.settings.weight_decay:
                 solver.weight_decay(self.settings.weight_decay)
             solver.update()
+
+    def scale_gradients(self, factor: float) -> None:
+        """Multiply all gradients, before `update`."""
+        for solver in self._groups.values():
+            solver.scale_grad(factor)
 
     def state(self) -> Dict[str, np.ndarray]:
         """Momentum of every parameter and how often each was updated, for a checkpoint."""

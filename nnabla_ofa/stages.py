@@ -52,6 +52,9 @@ class Lab:
         self.classes = everything.classes
         self.calibration = self._images(self.train, chosen)
         self.valid, self.test = self._images(valid), self._images(test)
+        require_agreement(self.comm, "recipes, seeds or data", repr((
+            replace(self.recipe, data=replace(data, source=None, workers=0)), self.seed, self.classes,
+            self.fingerprint(), labels_checksum(test.labels))))
 
     def _images(self, dataset, indices=None) -> Images:
         indices = np.arange(len(dataset)) if indices is None else indices
@@ -61,7 +64,7 @@ class Lab:
     def fingerprint(self) -> Dict[str, object]:
         """The data's part of what must not change in a resumed run."""
         return {"data.images": len(self.train), "data.classes": len(self.classes),
-                "data.labels": zlib.crc32(np.ascontiguousarray(self.train.labels).tobytes())}
+                "data.labels": labels_checksum(self.train.labels)}
 
     def judge(self, net: Network, archs: Sequence[Optional[Arch]], size: int,
               on: str = "test") -> List[Result]:
@@ -126,7 +129,9 @@ class Run:
         only: just that stage; OfaError says which file it misses.
         """
         for stage in (self.recipe.stage(space),) if only else self.recipe.chain(space):
-            if self.weights(stage).exists():
+            done = self.weights(stage).exists()
+            require_agreement(self.lab.comm, "output folders or search spaces", f"{stage.space} {done}")
+            if done:
                 self.say(f"stage {stage.name} ({stage.space}) is done: {self.weights(stage)}")
             else:
                 self.train(stage)
@@ -243,6 +248,11 @@ def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
         flat.pop(harmless)
     flat.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
     return flat
+
+
+def labels_checksum(labels: np.ndarray) -> int:
+    """CRC-32 of the labels of images, in their order."""
+    return zlib.crc32(np.ascontiguousarray(labels).tobytes())
 
 
 def checksum(net: Network) -> int:

@@ -77,11 +77,10 @@ class Stepper:
         self.optimiser.zero_grad()
         own = np.mean([self._pass(*one, archs, accumulate, last=number == accumulate)
                        for number, one in enumerate(passes, 1)], axis=0)
-        finite = np.isfinite(own[0]) and (self.scale is None or self.optimiser.gradients_are_finite())
-        loss, top1, finite_ranks = self.comm.add(np.array([*own, finite])) / self.comm.size
-        if finite_ranks < 1 or not np.isfinite(loss):
+        loss, top1, finite = self.comm.add(np.array([*own, self.optimiser.finite()])) / self.comm.size
+        if finite < 1 or not np.isfinite(loss):
             if self.scale is None or self.scale.value <= 1:
-                raise NotFinite(self.optimiser.touched())
+                raise NotFinite(loss, self.optimiser.touched())
             self.scale.overflowed()
             return None
         if self.scale is not None:
@@ -110,9 +109,15 @@ class Stepper:
 
 
 class NotFinite(ArithmeticError):
-    """The loss of a step is NaN or infinite; the weights are still those of the step before."""
+    """Loss or gradients of a step are NaN or infinite; the weights are still those before it."""
 
-    def __init__(self, touched: Mapping[str, nn.Variable]):
+    def __init__(self, loss: float, touched: Mapping[str, nn.Variable]):
         largest = {name: float(np.abs(v.g).max()) for name, v in touched.items()}
-        name = max(largest, key=lambda n: (not np.isfinite(largest[n]), largest[n]))
-        super().__init__(f"largest gradient {largest[name]:g} in {name}")
+        finite = {name: value for name, value in largest.items() if np.isfinite(value)}
+        name = max(finite, key=finite.get, default=None)
+        bad = [name for name in largest if name not in finite]
+        parts = [f"loss {loss:g}"]
+        parts += [f"largest finite gradient {finite[name]:g} in {name}"] if finite else []
+        parts += [f"gradient {largest[bad[0]]:g} in {bad[0]} and {len(bad) - 1} more of "
+                  f"{len(largest)} parameters"] if bad else []
+        super().__init__(", ".join(parts))

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from . import checkpoint, sampling
 from .arch import Arch
+from .comm import require_agreement
 from .data import Dataset, TrainLoader, normalise
 from .errors import OfaError
 from .monitor import SeriesLog
@@ -174,7 +175,9 @@ class Loop:
 
     def _restore(self) -> int:
         """Take up the newest checkpoint; the number of epochs that are done."""
-        found = checkpoint.newest_checkpoint(self.folder)
+        say = print if self.comm.rank == 0 else lambda text: None
+        found = checkpoint.newest_checkpoint(self.folder, say)
+        require_agreement(self.comm, "checkpoints", str(found and found[1]["epoch"]))
         if found is None:
             return 0
         arrays, meta = found

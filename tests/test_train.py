@@ -1,4 +1,4 @@
-"""The training loop, as equalities: resumed == uninterrupted, two ranks == one, frozen == frozen."""
+"""The training loop, as equalities: resumed == uninterrupted, frozen == frozen."""
 
 import dataclasses
 import json
@@ -197,7 +197,7 @@ def test_a_step_that_is_not_finite_changes_nothing():
     images, labels, _ = some_pass()
     images[0, 0, 0, 0] = np.nan
     before = one.net.arrays()
-    with pytest.raises(NotFinite, match="largest gradient nan"):
+    with pytest.raises(NotFinite, match="gradient nan"):
         one.step(iter([(images, labels, None)]), [one.net.space.largest()], 0.1, 1)
     assert all(np.array_equal(a, before[n]) for n, a in one.net.arrays().items())
 
@@ -292,23 +292,3 @@ def test_finetuned_subnet_reloads_to_the_same_logits(tmp_path):
     again = tiny_run(tmp_path).lab.rows(ofa.load(path), [None], say=lambda text: None)
     assert [r["top1"] for r in after] == [r["top1"] for r in again]
     assert [r["loss"] for r in after] == [r["loss"] for r in again]
-
-
-# Ranks -------------------------------------------------------------------------------------------
-
-def test_two_ranks_equal_one(tmp_path, mpirun):
-    command = ["runners/train.py", "--search-space", "K357_E1_D3", "--recipe", str(TINY)]
-    for override in ("train.global_batch=640", "stages.fullnet.epochs=1", "stages.kernel.epochs=1"):
-        command += ["--set", override]  # one update a stage: rounding has no time to grow
-    for ranks in (1, 2):
-        mpirun(ranks, [*command, "--output", str(tmp_path / str(ranks))])
-    one, two = (stage_arrays(tmp_path / r, "K357_E1_D3", 1)[0] for r in "12")
-    for name in one:
-        assert np.abs(one[name] - two[name]).max() <= 1e-3 * max(np.abs(one[name]).max(), 1e-3), name
-    weights = str(tmp_path / "1/K357_E1_D3/weights.h5")
-    for ranks in (1, 2):
-        mpirun(ranks, ["runners/evaluate.py", "--weights", weights, "--subnet", "XP1 5x5 3",
-                       "--output", str(tmp_path / f"e{ranks}")])
-    one, two = (json.loads(next((tmp_path / r).rglob("evaluate-*.json")).read_text())["results"]
-                for r in ("e1", "e2"))
-    assert one == two
