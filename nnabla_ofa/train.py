@@ -13,13 +13,12 @@ import time
 import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, List, Mapping, Optional, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from . import checkpoint, sampling
-from .arch import Arch
 from .comm import require_agreement
 from .data import Dataset, TrainLoader, normalise
 from .errors import OfaError
@@ -140,7 +139,7 @@ class Loop:
         return normalise(images, self.recipe.data.augment), labels, mask
 
     def _diverged(self, epoch, step, size, archs, lr, error) -> str:
-        return (f"the loss is not finite at epoch {epoch + 1} step {step + 1} of stage "
+        return (f"loss or gradients are not finite at epoch {epoch + 1} step {step + 1} of stage "
                 f"{self.stage.name} (image size {size}, lr {lr:g}, subnets "
                 f"{'; '.join(map(str, archs))}; {error}). The last checkpoint in {self.folder} is "
                 "good: lower the learning rate or set train.clip_grad, and run again with "

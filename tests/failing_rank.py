@@ -12,6 +12,7 @@ import resource
 import runpy
 import signal
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -22,7 +23,8 @@ from nnabla_ofa.step import Stepper  # noqa: E402
 
 
 def fail(how: str) -> None:
-    """Fail now."""
+    """Fail now, and say when."""
+    print(f"failing at {time.time()}", flush=True)
     if how == "exception":
         raise RuntimeError("this rank was made to fail")
     if how == "kill":

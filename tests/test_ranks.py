@@ -19,7 +19,7 @@ from nnabla_ofa.stages import Lab, Run
 from nnabla_ofa.step import LossScale, NotFinite, Stepper
 
 TINY = Path(__file__).parent / "tiny.yaml"
-CONFIG = ofa.NetConfig(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1, dropout=0.0)
+CONFIG = ofa.Xception(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1, dropout=0.0)
 TRAIN = ["runners/train.py", "--recipe", str(TINY), "--search-space", "K7_E1_D3"]
 
 

@@ -1,0 +1,281 @@
+"""Ranks under mpirun: equal to one process, stopped by a failing rank, refused where they differ.
+
+    python scripts/reliability/ranks.py              # all trials, about 10 minutes on 2 cores
+    python scripts/reliability/ranks.py stop hosts   # some of them
+
+Each trial writes results/records/reliability_ranks/reliability-<trial>.json; results/ranks.md is made
+of these by runners/tables.py. A row says what was tried, how many times, what came out and how often,
+and how many times anything was lost. The digits recipe, its first stage, shortened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Callable, Dict, List, Optional
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import hosts  # noqa: E402
+
+from nnabla_ofa import checkpoint, records  # noqa: E402
+
+SPACE, EPOCHS = "K7_E1_D3", 3
+TRAIN = ["runners/train.py", "--recipe", "xception_digits", "--search-space", SPACE]
+for override in (f"stages.fullnet.epochs={EPOCHS}", "data.calibration_images=128",
+                 "data.valid_sizes=[20]"):
+    TRAIN += ["--set", override]
+UPDATES = 20  # of an epoch
+FAILURES = {"exception": ("a rank raises an exception", "this rank was made to fail"),
+            "memory": ("a rank reaches the limit of its memory", "Unable to allocate"),
+            "kill": ("a rank is killed (kill -9)", "signal 9")}
+
+
+class Ended:
+    """How a command under mpirun ended: status, what it printed, when (seconds since 1970)."""
+
+    def __init__(self, process: subprocess.Popen, limit: float = 200):
+        try:
+            self.printed, _ = process.communicate(timeout=limit)
+            self.status: Optional[int] = process.returncode
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            self.printed, self.status = process.communicate()[0], None  # None: it hung
+        self.at = time.time()
+
+
+def version() -> int:
+    """Open MPI's major version."""
+    text = subprocess.run([mpirun()[0], "--version"], stdout=subprocess.PIPE, text=True).stdout
+    return int(re.search(r"(\d+)\.\d+", text)[1])
+
+
+def mpirun() -> List[str]:
+    beside = Path(sys.executable).with_name("mpirun")
+    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    return [str(beside) if beside.exists() else "mpirun", "--oversubscribe", "--bind-to", "none", *root]
+
+
+def start(ranks: int, *arguments, launcher: Optional[List[str]] = None) -> subprocess.Popen:
+    """`python *arguments` on that many ranks."""
+    command = [*(launcher or mpirun()), "-n", str(ranks), sys.executable, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def run(ranks: int, *arguments, **how) -> Ended:
+    return Ended(start(ranks, *arguments, **how))
+
+
+def trained(folder: Path) -> Dict[str, np.ndarray]:
+    """Weights and optimiser state at the end of a run; fails where it did not get there."""
+    return checkpoint.load(folder / SPACE / f"checkpoint-{EPOCHS:04d}.h5")[0]
+
+
+def equal(a: Dict[str, np.ndarray], b: Dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def row(what: str, ranks: str, came_out: Counter, good: str, seconds: Optional[float] = None) -> dict:
+    """One row; all that is not `good` counts as lost."""
+    times = sum(came_out.values())
+    return {"what": what, "ranks": ranks, "times": times, "came_out": dict(came_out),
+            "lost": times - came_out[good], **({"seconds": round(seconds, 1)} if seconds else {})}
+
+
+# Trials ------------------------------------------------------------------------------------------
+
+def same(folder: Path, rng: np.random.Generator) -> List[dict]:
+    """One process against 2 and 4 ranks: an update, and evaluation."""
+    one_update = [*TRAIN, "--set", "train.global_batch=1280", "--set", "stages.fullnet.epochs=1"]
+    weights, figures = {}, {}
+    for ranks in (1, 2, 4):
+        output = folder / str(ranks)
+        run(ranks, *one_update, "--output", output)
+        weights[ranks] = checkpoint.load(output / SPACE / "checkpoint-0001.h5")[0]
+        run(ranks, "runners/evaluate.py", "--weights", folder / "1" / SPACE / "weights.h5",
+            "--set", "train.batch_size=320", "--set", "train.global_batch=320", "--output", output)
+        [path] = output.rglob("evaluate-*.json")
+        figures[ranks] = json.loads(path.read_text())["results"]
+    rows = []
+    for ranks in (2, 4):
+        largest = max(np.abs(a - b).max() / max(np.abs(a).max(), 1e-3)
+                      for a, b in zip(weights[1].values(), weights[ranks].values()))
+        rows.append(row("one update: weights and momentum against one process", str(ranks),
+                        Counter([f"largest difference {largest:.1e} of an array's largest value"]),
+                        f"largest difference {largest:.1e} of an array's largest value"
+                        if largest < 1e-4 else ""))
+        alike = "identical" if figures[ranks] == figures[1] else "different"
+        rows.append(row("evaluation in batches of 320 and 40 images: figures, against one process",
+                        str(ranks), Counter([alike]), "identical"))
+    return rows
+
+
+def stop(folder: Path, rng: np.random.Generator) -> List[dict]:
+    """One rank fails three times, an epoch later each time; then the run is left to end."""
+    good, rows = "stopped, said why once, went on to the same bits", []
+    for ranks in (2, 4):
+        whole = folder / f"whole{ranks}"
+        run(ranks, *TRAIN, "--output", whole)
+        for how, (what, message) in FAILURES.items():
+            broken, came_out, slowest = folder / f"{how}{ranks}", Counter(), 0.0
+            for first in (UPDATES, UPDATES, 0):
+                ended = run(ranks, "tests/failing_rank.py", how, rng.integers(ranks),
+                            first + rng.integers(UPDATES), *TRAIN, "--output", broken)
+                failed_at = float(re.search(r"failing at ([\d.]+)", ended.printed)[1])
+                slowest = max(slowest, ended.at - failed_at)
+                shown = message in ended.printed and ended.printed.count("Traceback") == (how != "kill")
+                came_out[good if ended.status and shown else f"status {ended.status}, {shown=}"] += 1
+            run(ranks, *TRAIN, "--output", broken)
+            if not equal(trained(whole), trained(broken)):
+                came_out = Counter({"went on to other bits": 3})
+            rows.append(row(what, str(ranks), came_out, good, slowest))
+    return rows
+
+
+DIFFERENT = """
+import os, runpy, sys
+rank = os.environ["OMPI_COMM_WORLD_RANK"]
+sys.argv = [a.replace("RANK", rank) for a in sys.argv[1:]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def refuse(folder: Path, rng: np.random.Generator) -> List[dict]:
+    """What must not start: ranks that differ, too few images, a folder in use."""
+    small = folder / "small"
+    write_images(small, per_class=4)
+    for name in "0123":
+        write_images(folder / f"data{name}", per_class=4 + (name == "1"))
+    one = ["--set", "train.batch_size=8", "--set", "train.global_batch=32", "--data", small]
+    cases = {"ranks with different recipes": ["--set", "train.momentum=0.RANK"],
+             "ranks with different seeds": ["--seed", "RANK"],
+             "ranks with different data": [*one[:-1], folder / "dataRANK"],
+             "ranks that see different output folders": ["--output", folder / "outputRANK"],
+             "fewer training images than a pass of each rank": one}
+    begun = folder / "output1"
+    run(1, *TRAIN, "--set", "stages.fullnet.epochs=1", "--output", begun)
+    rows = []
+    for ranks in (2, 4):
+        for what, arguments in cases.items():
+            output = folder / f"{ranks} {what}"
+            ended = run(ranks, "-c", DIFFERENT, *TRAIN, "--output", output, *arguments)
+            rows.append(refused(what, ranks, ended))
+        first = start(ranks, *TRAIN, "--output", folder / f"used{ranks}")
+        wait_for(folder / f"used{ranks}" / SPACE / "checkpoint-0001.h5")
+        second = run(ranks, *TRAIN, "--output", folder / f"used{ranks}")
+        rows.append(refused("a second run in the output folder of a running one", ranks, second))
+        if Ended(first).status:
+            rows[-1]["lost"] += 1
+    return rows
+
+
+def refused(what: str, ranks: int, ended: Ended) -> dict:
+    errors = re.findall("^error: (.*)", ended.printed, re.MULTILINE)
+    good = "refused with one error" if ended.status and len(errors) == 1 else ""
+    print(f"  {what}: {errors}")
+    return row(what, str(ranks), Counter([good or f"status {ended.status}, errors: {errors}"]), good)
+
+
+def write_images(folder: Path, per_class: int) -> None:
+    """A data set of two classes of grey images."""
+    import cv2
+    for split in ("train", "val"):
+        for name in ("a", "b"):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(per_class):
+                cv2.imwrite(str(folder / split / name / f"{i}.png"), np.full((28, 28, 3), 8 * i, np.uint8))
+
+
+def wait_for(path: Path, limit: float = 60) -> None:
+    end = time.time() + limit
+    while not path.exists() and time.time() < end:
+        time.sleep(0.1)
+
+
+def two_hosts(folder: Path, rng: np.random.Generator) -> List[dict]:
+    """One rank on each of two hosts; the cable between them is pulled."""
+    reason = hosts.unavailable()
+    if reason:
+        raise SystemExit(f"hosts: skipped, {reason}")
+    run(2, *TRAIN, "--output", folder / "one")
+    with hosts.two_hosts():
+        launcher = hosts.launch(mpirun(), version())
+        run(2, *TRAIN, "--output", folder / "two", launcher=launcher)
+        alike = equal(trained(folder / "one"), trained(folder / "two"))
+        rows = [row("one rank on each of two hosts, against two ranks on one host", "2",
+                    Counter(["the same bits" if alike else "different"]), "the same bits")]
+        came_out, slowest = Counter(), 0.0
+        for k in range(3):
+            output = folder / f"cut{k}"
+            process = start(2, *TRAIN, "--output", output, launcher=launcher)
+            wait_for(output / SPACE / "checkpoint-0001.h5")
+            time.sleep(rng.uniform(0, 1))
+            hosts.cut()
+            cut_at = time.time()
+            ended = Ended(process)
+            while running(output) and time.time() < cut_at + 120:  # on the host that mpirun lost
+                time.sleep(0.1)
+            slowest = max(slowest, time.time() - cut_at)
+            hosts.mend()
+            said = "lost communication" in ended.printed
+            broken_off = not (output / SPACE / "weights.h5").exists()
+            run(2, *TRAIN, "--output", output, launcher=launcher)
+            resumed = equal(trained(folder / "two"), trained(output))
+            good = ended.status is not None and said and broken_off and resumed
+            print(f"  stopped after {time.time() - cut_at:.1f} s with status {ended.status}")
+            came_out["stopped, said why, resumed to the same bits" if good else
+                     f"status {ended.status}, {said=}, {broken_off=}, {resumed=}"] += 1
+    return rows + [row("the network between two hosts is cut", "2", came_out,
+                       "stopped, said why, resumed to the same bits", slowest)]
+
+
+def running(output: Path) -> bool:
+    """Whether a process is left that writes to `output`."""
+    lines = subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return any(str(output) in line and "runners/train.py" in line for line in lines)
+
+
+TRIALS: Dict[str, Callable[[Path, np.random.Generator], List[dict]]] = {
+    "same": same, "stop": stop, "refuse": refuse, "hosts": two_hosts}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trials", nargs="*", metavar="TRIAL", help=f"of {', '.join(TRIALS)} (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of what is random in them")
+    parser.add_argument("--records", type=Path, default=ROOT / "results/records")
+    args = parser.parse_args()
+    lost = 0
+    for name in args.trials or TRIALS:
+        begun = time.time()
+        print(f"trial {name}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = TRIALS[name](Path(folder), np.random.default_rng(args.seed))
+        command = " ".join(["python scripts/reliability/ranks.py", shlex.quote(name)])
+        record = {**records.describe_run(command, args.seed), "kind": "reliability",
+                  "recipe": "reliability_ranks", "stage": name, "space": SPACE, "settings": {},
+                  "seconds": round(time.time() - begun, 1), "results": rows}
+        print(f"record: {records.write(args.records, record)}")
+        for result in rows:
+            print(result)
+        lost += sum(result["lost"] for result in rows)
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
