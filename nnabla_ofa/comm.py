@@ -22,6 +22,7 @@ from .errors import OfaError
 SMALL = 1 << 14    # values: gradients of fewer share an MPI message
 MESSAGE = 1 << 20  # values in an NCCL message
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+_LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 
 def barrier(comm) -> None:
@@ -140,7 +141,7 @@ def has_gpu() -> bool:
 
 
 def connect(device: str = "auto"):
-    """The communicator of this process: `Single` unless started by mpirun.
+    """The communicator of this process: `Single` unless started by mpirun or srun.
 
     device: "cpu", "cudnn", "cudnn:half", or "auto": cudnn where there is a GPU. On CUDA, local rank
     r uses GPU r. Sets NNabla's default context. Raises OfaError if the extension is missing.
@@ -148,7 +149,7 @@ def connect(device: str = "auto"):
     from nnabla.ext_utils import get_extension_context
     device = device if device != "auto" else "cudnn" if has_gpu() else "cpu"
     backend, _, precision = device.partition(":")
-    local = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", "0")
+    local = next((os.environ[name] for name in _LOCAL_RANKS if name in os.environ), "0")
     try:
         context = get_extension_context(backend, device_id=local if backend != "cpu" else "0",
                                         type_config=precision or "float")
@@ -156,10 +157,17 @@ def connect(device: str = "auto"):
         raise OfaError(f"device={device} is not usable here ({error}); use --device cpu, or install "
                        "requirements-cuda.txt on a machine with an NVIDIA GPU") from error
     nn.set_default_context(context)
-    ranks = max([int(os.environ.get(name, "1")) for name in _SIZES])
-    if ranks == 1:
+    if not one_of_several():
         return Single()
-    return Mpi() if backend == "cpu" else Nccl(context)
+    comm = Mpi()
+    require_agreement(comm, "devices", device)  # "auto" may find a GPU on some hosts only
+    return comm if backend == "cpu" else Nccl(context)
+
+
+def one_of_several() -> bool:
+    """Whether mpirun started this process with others, or srun (which says only that it did)."""
+    sizes = {os.environ[name] for name in _SIZES if name in os.environ}
+    return bool(sizes - {"1"}) or (not sizes and "PMIX_RANK" in os.environ)
 
 
 def require_agreement(comm, what: str, value: str) -> None:

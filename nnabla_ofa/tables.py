@@ -31,8 +31,12 @@ def build_tables(records: Sequence[dict], published: Sequence[dict],
     for recipe in recipes:
         theirs = published if recipe == PUBLISHED_RECIPE else ()
         pages[f"{recipe}.md"] = recipe_page(records, recipe, theirs)
-    footer = f"\n\n---\n\nRegenerate with `{command}`; do not edit by hand.\n"
-    return {name: text + footer for name, text in pages.items()}
+    return {name: text + footer(command) for name, text in pages.items()}
+
+
+def footer(command: str) -> str:
+    """The end of every page: how it is regenerated."""
+    return f"\n\n---\n\nRegenerate with `{command}`; do not edit by hand.\n"
 
 
 def differing(pages: Dict[str, str], folder) -> List[str]:

@@ -89,7 +89,7 @@ def equal(a: Dict[str, np.ndarray], b: Dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def row(what: str, ranks: str, came_out: Counter, good: str, seconds: Optional[float] = None) -> dict:
+def row(what: str, ranks: int, came_out: Counter, good: str, seconds: Optional[float] = None) -> dict:
     """One row; all that is not `good` counts as lost."""
     times = sum(came_out.values())
     return {"what": what, "ranks": ranks, "times": times, "came_out": dict(came_out),
@@ -114,13 +114,13 @@ def same(folder: Path, rng: np.random.Generator) -> List[dict]:
     for ranks in (2, 4):
         largest = max(np.abs(a - b).max() / max(np.abs(a).max(), 1e-3)
                       for a, b in zip(weights[1].values(), weights[ranks].values()))
-        rows.append(row("one update: weights and momentum against one process", str(ranks),
+        rows.append(row("one update: weights and momentum against one process", ranks,
                         Counter([f"largest difference {largest:.1e} of an array's largest value"]),
                         f"largest difference {largest:.1e} of an array's largest value"
                         if largest < 1e-4 else ""))
         alike = "identical" if figures[ranks] == figures[1] else "different"
         rows.append(row("evaluation in batches of 320 and 40 images: figures, against one process",
-                        str(ranks), Counter([alike]), "identical"))
+                        ranks, Counter([alike]), "identical"))
     return rows
 
 
@@ -142,7 +142,7 @@ def stop(folder: Path, rng: np.random.Generator) -> List[dict]:
             run(ranks, *TRAIN, "--output", broken)
             if not equal(trained(whole), trained(broken)):
                 came_out = Counter({"went on to other bits": 3})
-            rows.append(row(what, str(ranks), came_out, good, slowest))
+            rows.append(row(what, ranks, came_out, good, slowest))
     return rows
 
 
@@ -187,7 +187,7 @@ def refused(what: str, ranks: int, ended: Ended) -> dict:
     errors = re.findall("^error: (.*)", ended.printed, re.MULTILINE)
     good = "refused with one error" if ended.status and len(errors) == 1 else ""
     print(f"  {what}: {errors}")
-    return row(what, str(ranks), Counter([good or f"status {ended.status}, errors: {errors}"]), good)
+    return row(what, ranks, Counter([good or f"status {ended.status}, errors: {errors}"]), good)
 
 
 def write_images(folder: Path, per_class: int) -> None:
@@ -216,7 +216,7 @@ def two_hosts(folder: Path, rng: np.random.Generator) -> List[dict]:
         launcher = hosts.launch(mpirun(), version())
         run(2, *TRAIN, "--output", folder / "two", launcher=launcher)
         alike = equal(trained(folder / "one"), trained(folder / "two"))
-        rows = [row("one rank on each of two hosts, against two ranks on one host", "2",
+        rows = [row("one rank on each of two hosts, against two ranks on one host", 2,
                     Counter(["the same bits" if alike else "different"]), "the same bits")]
         came_out, slowest = Counter(), 0.0
         for k in range(3):
@@ -239,8 +239,21 @@ def two_hosts(folder: Path, rng: np.random.Generator) -> List[dict]:
             print(f"  stopped after {time.time() - cut_at:.1f} s with status {ended.status}")
             came_out["stopped, said why, resumed to the same bits" if good else
                      f"status {ended.status}, {said=}, {broken_off=}, {resumed=}"] += 1
-    return rows + [row("the network between two hosts is cut", "2", came_out,
+    return rows + [row("the network between two hosts is cut", 2, came_out,
                        "stopped, said why, resumed to the same bits", slowest)]
+
+
+def messages(folder: Path, rng: np.random.Generator) -> List[dict]:
+    """Small gradients a message each, or together: in shared memory, and over TCP."""
+    rows, tcp = [], ["--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", "lo"]
+    for options, where in (([], "in shared memory"), (tcp, "over TCP")):
+        for recipe, ranks in (("xception_digits", 2), ("xception_digits", 4), ("xception_imagenet", 2)):
+            ended = run(ranks, "scripts/reliability/messages.py", recipe, launcher=mpirun() + options)
+            found = json.loads(re.search(r"^{.*}$", ended.printed, re.MULTILINE)[0])
+            came_out = f"{found['apart']:.2f} ms one by one, {found['packed']:.2f} ms with small ones packed"
+            rows.append(row(f"{found['gradients']} gradients of `{recipe}`, {found['values'] / 1e6:.2f} M "
+                            f"values, {where}: median of 30", ranks, Counter([came_out]), came_out))
+    return rows
 
 
 def running(output: Path) -> bool:
@@ -250,7 +263,8 @@ def running(output: Path) -> bool:
 
 
 TRIALS: Dict[str, Callable[[Path, np.random.Generator], List[dict]]] = {
-    "same": same, "stop": stop, "refuse": refuse, "hosts": two_hosts}
+    "same": same, "stop": stop, "refuse": refuse, "hosts": two_hosts,
+    "messages": messages}
 
 
 def main() -> int:
@@ -267,7 +281,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             rows = TRIALS[name](Path(folder), np.random.default_rng(args.seed))
         command = " ".join(["python scripts/reliability/ranks.py", shlex.quote(name)])
-        record = {**records.describe_run(command, args.seed), "kind": "reliability",
+        record = {**records.describe_run(command, args.seed, max(r["ranks"] for r in rows)),
+                  "kind": "reliability",
                   "recipe": "reliability_ranks", "stage": name, "space": SPACE, "settings": {},
                   "seconds": round(time.time() - begun, 1), "results": rows}
         print(f"record: {records.write(args.records, record)}")

@@ -1,0 +1,47 @@
+"""How long averaging all gradients of a recipe's network takes, small ones packed or not; under mpirun.
+
+    mpirun -n 4 python scripts/reliability/messages.py xception_digits
+
+Prints a JSON object: the number of gradients, their values, and the median milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import nnabla as nn  # noqa: E402
+import numpy as np  # noqa: E402
+
+from nnabla_ofa import Network, comm  # noqa: E402
+from nnabla_ofa.recipe import load_recipe  # noqa: E402
+
+ROUNDS = 30
+
+
+def main(name: str) -> None:
+    """Both ways in turn, so that both see the same machine."""
+    recipe, ranks = load_recipe(name), comm.connect("cpu")
+    net = Network.create(replace(recipe.net, classes=10), recipe.stages[-1].space)
+    variables = [nn.Variable.from_numpy_array(v.d, v.d) for v in net.scope_items().values() if v.need_grad]
+    times = {"apart": [], "packed": []}
+    packed = comm.SMALL
+    for _ in range(ROUNDS):
+        for way, comm.SMALL in (("apart", 0), ("packed", packed)):
+            comm.barrier(ranks)
+            start = time.perf_counter()
+            ranks.average_gradients(variables)
+            comm.barrier(ranks)
+            times[way].append(1000 * (time.perf_counter() - start))
+    if ranks.rank == 0:
+        print(json.dumps({"gradients": len(variables), "values": sum(v.size for v in variables),
+                          **{way: float(np.median(found)) for way, found in times.items()}}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
