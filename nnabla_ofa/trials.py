@@ -7,8 +7,9 @@ from typing import Dict, Sequence
 from .tables import COMMAND, duration, footer, run_facts, table
 
 RANKS = "reliability_ranks"  # the "recipe" of such records, as scripts/reliability/ranks.py writes them
-HEADINGS = {"same": "One process or many", "stop": "A rank fails", "refuse": "What must not start",
-            "hosts": "Two hosts", "messages": "Averaging gradients"}
+HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",
+            "stop4": "One of four ranks fails", "refuse": "What must not start", "hosts": "Two hosts",
+            "messages": "Averaging gradients"}
 
 
 def build_pages(records: Sequence[dict], command: str = COMMAND) -> Dict[str, str]:

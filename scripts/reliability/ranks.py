@@ -1,7 +1,7 @@
 """Ranks under mpirun: equal to one process, stopped by a failing rank, refused where they differ.
 
     python scripts/reliability/ranks.py              # all trials, about 10 minutes on 2 cores
-    python scripts/reliability/ranks.py stop hosts   # some of them
+    python scripts/reliability/ranks.py same hosts   # some of them
 
 Each trial writes results/records/reliability_ranks/reliability-<trial>.json; results/ranks.md is made
 of these by runners/tables.py. A row says what was tried, how many times, what came out and how often,
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
@@ -54,6 +55,7 @@ class Ended:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             self.printed, self.status = process.communicate()[0], None  # None: it hung
+        self.printed = self.printed.replace("\0", "")  # Open MPI 5 ends its messages with one
         self.at = time.time()
 
 
@@ -124,25 +126,23 @@ def same(folder: Path, rng: np.random.Generator) -> List[dict]:
     return rows
 
 
-def stop(folder: Path, rng: np.random.Generator) -> List[dict]:
+def stop(ranks: int, folder: Path, rng: np.random.Generator) -> List[dict]:
     """One rank fails three times, an epoch later each time; then the run is left to end."""
     good, rows = "stopped, said why once, went on to the same bits", []
-    for ranks in (2, 4):
-        whole = folder / f"whole{ranks}"
-        run(ranks, *TRAIN, "--output", whole)
-        for how, (what, message) in FAILURES.items():
-            broken, came_out, slowest = folder / f"{how}{ranks}", Counter(), 0.0
-            for first in (UPDATES, UPDATES, 0):
-                ended = run(ranks, "tests/failing_rank.py", how, rng.integers(ranks),
-                            first + rng.integers(UPDATES), *TRAIN, "--output", broken)
-                failed_at = float(re.search(r"failing at ([\d.]+)", ended.printed)[1])
-                slowest = max(slowest, ended.at - failed_at)
-                shown = message in ended.printed and ended.printed.count("Traceback") == (how != "kill")
-                came_out[good if ended.status and shown else f"status {ended.status}, {shown=}"] += 1
-            run(ranks, *TRAIN, "--output", broken)
-            if not equal(trained(whole), trained(broken)):
-                came_out = Counter({"went on to other bits": 3})
-            rows.append(row(what, ranks, came_out, good, slowest))
+    run(ranks, *TRAIN, "--output", folder / "whole")
+    for how, (what, message) in FAILURES.items():
+        broken, came_out, slowest = folder / how, Counter(), 0.0
+        for first in (UPDATES, UPDATES, 0):
+            ended = run(ranks, "tests/failing_rank.py", how, rng.integers(ranks),
+                        first + rng.integers(UPDATES), *TRAIN, "--output", broken)
+            failed_at = float(re.search(r"failing at ([\d.]+)", ended.printed)[1])
+            slowest = max(slowest, ended.at - failed_at)
+            shown = message in ended.printed and ended.printed.count("Traceback") == (how != "kill")
+            came_out[good if ended.status and shown else f"status {ended.status}, {shown=}"] += 1
+        run(ranks, *TRAIN, "--output", broken)
+        if not equal(trained(folder / "whole"), trained(broken)):
+            came_out = Counter({"went on to other bits": 3})
+        rows.append(row(what, ranks, came_out, good, slowest))
     return rows
 
 
@@ -263,7 +263,7 @@ def running(output: Path) -> bool:
 
 
 TRIALS: Dict[str, Callable[[Path, np.random.Generator], List[dict]]] = {
-    "same": same, "stop": stop, "refuse": refuse, "hosts": two_hosts,
+    "same": same, "stop2": partial(stop, 2), "stop4": partial(stop, 4), "refuse": refuse, "hosts": two_hosts,
     "messages": messages}
 
 
