@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa import checkpoint, train
+from nnabla_ofa import checkpoint, records, train, trials
 from nnabla_ofa.comm import Nccl, Single
 from nnabla_ofa.optimiser import Optimiser
 from nnabla_ofa.recipe import Train, load_recipe
@@ -101,8 +101,9 @@ def test_nccl_overlaps_with_backward_where_each_parameter_has_one_use(subnets, w
 
 # Loss scaling ------------------------------------------------------------------------------------
 
-def test_loss_scaling_changes_no_bit():
-    plain, scaled = stepper(clip_grad=1.0), stepper(clip_grad=1.0, scale=LossScale())
+@pytest.mark.parametrize("clip_grad", [None, 0.5])
+def test_loss_scaling_changes_no_bit(clip_grad):
+    plain, scaled = stepper(clip_grad=clip_grad), stepper(clip_grad=clip_grad, scale=LossScale())
     for one in (plain, scaled):
         for count in (1, 3):
             one.step(some_passes(count), [one.net.arch("XP0.6 3x3 2")], 0.1, count)
@@ -234,3 +235,14 @@ def test_gradients_are_averaged_and_an_uncaught_error_stops_all_ranks(mpirun):
     done = mpirun(4, ["-c", AVERAGES], timeout=60, check=False)
     assert done.returncode != 0 and "AssertionError" not in done.stderr
     assert done.stderr.count("RuntimeError: nobody catches this") == 1
+
+
+def test_page_of_trials():
+    rows = [{"what": "a rank is killed", "ranks": 4, "times": 3, "came_out": {"stopped": 2, "hung": 1},
+             "lost": 1, "seconds": 4.2}]
+    record = {**records.describe_run("command", 0, 4), "kind": "reliability", "recipe": trials.RANKS,
+              "stage": "stop4", "space": "K7_E1_D3", "settings": {}, "seconds": 60.0, "results": rows}
+    page = trials.build_pages([record])["ranks.md"]
+    assert "## One of four ranks fails" in page
+    assert "| a rank is killed | 4 | 3 | stopped (2); hung (1) | 1 | 4.2 s |" in page
+    assert trials.build_pages([dict(record, recipe="xception_digits")]) == {}
