@@ -34,6 +34,10 @@ class Optimiser:
         """The parameters that the drawn archs used: only these move."""
         return {n: v for n, v in self.variables.items() if not v.grad.zeroing}
 
+    def finite(self) -> bool:
+        """Whether every gradient is a number."""
+        return not any(solver.check_inf_or_nan_grad() for solver in self._groups.values())
+
     def update(self, lr: float) -> None:
         """One step on the touched parameters."""
         if self.settings.clip_grad is not None:

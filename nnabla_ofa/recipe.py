@@ -30,6 +30,7 @@ class Data:
     source: "digits" or a folder; None: the user names it (--data or OFA_DATA).
     image_sizes: sides in pixels that training draws from; valid_sizes: those reported on.
     held_out: fraction of the training set kept for choosing. calibration_images: for BN statistics.
+    max_unreadable: fraction of the images that may be unreadable before a run stops.
     """
 
     source: Optional[str] = None
@@ -39,6 +40,7 @@ class Data:
     calibration_images: int = 2048
     augment: Augment = field(default_factory=Augment)
     workers: int = 2
+    max_unreadable: float = 0.001
 
     def __post_init__(self):
         require(self, "data", {
@@ -46,7 +48,8 @@ class Data:
             "valid_sizes": (min(self.valid_sizes, default=0) >= 1, "one or more positive integers"),
             "held_out": (0 < self.held_out < 1, "between 0 and 1"),
             "calibration_images": (self.calibration_images >= 1, "1 or more"),
-            "workers": (self.workers >= 0, "0 or more")})
+            "workers": (self.workers >= 0, "0 or more"),
+            "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)")})
 
 
 @dataclass(frozen=True)

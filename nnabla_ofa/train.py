@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from . import checkpoint, sampling
 from .arch import Arch
+from .comm import require_agreement
 from .data import Dataset, TrainLoader, normalise
 from .errors import OfaError
 from .losses import loss_gradients
@@ -83,19 +84,25 @@ class Stepper:
             sink.backward(clear_buffer=True)
         self.comm.average_gradients(list(self.optimiser.touched().values()))
         loss, top1 = self.comm.add(np.array([loss, hits / count])) / self.comm.size
-        if not np.isfinite(loss):
-            raise NotFinite(self.optimiser.touched())
+        if not np.isfinite(loss) or not self.optimiser.finite():
+            raise NotFinite(loss, self.optimiser.touched())
         self.optimiser.update(lr)
         return float(loss), float(top1)
 
 
 class NotFinite(ArithmeticError):
-    """The loss of a step is NaN or infinite; the weights are still those of the step before."""
+    """Loss or gradients of a step are NaN or infinite; the weights are still those before it."""
 
-    def __init__(self, touched: Mapping[str, nn.Variable]):
+    def __init__(self, loss: float, touched: Mapping[str, nn.Variable]):
         largest = {name: float(np.abs(v.g).max()) for name, v in touched.items()}
-        name = max(largest, key=lambda n: (not np.isfinite(largest[n]), largest[n]))
-        super().__init__(f"largest gradient {largest[name]:g} in {name}")
+        finite = {name: value for name, value in largest.items() if np.isfinite(value)}
+        name = max(finite, key=finite.get, default=None)
+        bad = [name for name in largest if name not in finite]
+        parts = [f"loss {loss:g}"]
+        parts += [f"largest finite gradient {finite[name]:g} in {name}"] if finite else []
+        parts += [f"gradient {largest[bad[0]]:g} in {bad[0]} and {len(bad) - 1} more of "
+                  f"{len(largest)} parameters"] if bad else []
+        super().__init__(", ".join(parts))
 
 
 # Loop --------------------------------------------------------------------------------------------
@@ -182,7 +189,7 @@ class Loop:
         return normalise(images, self.recipe.data.augment), labels, mask
 
     def _diverged(self, epoch, step, size, archs, lr, error) -> str:
-        return (f"the loss is not finite at epoch {epoch + 1} step {step + 1} of stage "
+        return (f"loss or gradients are not finite at epoch {epoch + 1} step {step + 1} of stage "
                 f"{self.stage.name} (image size {size}, lr {lr:g}, subnets "
                 f"{'; '.join(map(str, archs))}; {error}). The last checkpoint in {self.folder} is "
                 "good: lower the learning rate or set train.clip_grad, and run again with "
@@ -208,14 +215,16 @@ class Loop:
                 "fingerprint": dict(self.fingerprint), "versions": checkpoint.versions()}
         arrays = {f"net/{name}": a for name, a in self.net.arrays().items()}
         arrays.update(self.stepper.optimiser.state())
-        checkpoint.save_checkpoint(self.folder, epochs, arrays, meta, self.recipe.train.keep_checkpoints)
         scores = [entry["valid_top1"] for entry in self.history]
-        if scores[-1] >= max(scores):
+        if scores[-1] >= max(scores):  # first: a run killed in between comes by here again
             self.net.save(self.folder / "best.h5")
+        checkpoint.save_checkpoint(self.folder, epochs, arrays, meta, self.recipe.train.keep_checkpoints)
 
     def _restore(self) -> int:
         """Take up the newest checkpoint; the number of epochs that are done."""
-        found = checkpoint.newest_checkpoint(self.folder)
+        say = print if self.comm.rank == 0 else lambda text: None
+        found = checkpoint.newest_checkpoint(self.folder, say)
+        require_agreement(self.comm, "checkpoints", str(found and found[1]["epoch"]))
         if found is None:
             return 0
         arrays, meta = found
