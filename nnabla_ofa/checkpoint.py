@@ -122,6 +122,8 @@ def read_hdf5(source) -> Arrays:
     def take(name: str, item) -> None:
         if not isinstance(item, h5py.Dataset):
             return
+        if not isinstance(name, str):  # as h5py gives what is not UTF-8
+            raise ValueError(f"{name!r} is not a name")
         if item.dtype.kind != "f" or item.external or item.is_virtual or item.chunks:
             raise ValueError(f"{name} is not a plain array of numbers")
         if item.nbytes != item.id.get_storage_size():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
+import reprlib
 import typing
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -181,13 +183,14 @@ def load_recipe(name, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a name under args/ or of a YAML file, with "key.key=value" overrides."""
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else ARGS / f"{name}.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in ARGS.glob("*.yaml")))
         raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are {known}, "
                        "or give the path of a .yaml file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OfaError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:  # not UTF-8
+        raise OfaError(f"recipe {path} is not text: {error}") from error
+    values = _parse(text, f"recipe {path}")
     if not isinstance(values, dict):
         raise OfaError(f"recipe {path} is not a mapping with the keys net, data, train, stages")
     values.setdefault("name", path.stem)
@@ -200,7 +203,20 @@ def from_settings(values: Dict[str, Any], overrides: Sequence[str] = (),
     values = copy.deepcopy(values)
     for override in overrides:
         _override(values, override)
-    return _convert(values, Recipe, "", source)
+    try:
+        return _convert(values, Recipe, "", source)
+    except OfaError as error:
+        if str(error).startswith(source):
+            raise
+        raise OfaError(f"{source}: {error}") from error
+
+
+def _parse(text: str, source: str) -> Any:
+    """The plain values of a YAML text; OfaError names its `source`."""
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # PyYAML lets through what int(), date() and the like raise
+        raise OfaError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _override(values: Dict[str, Any], text: str) -> None:
@@ -221,10 +237,9 @@ def _override(values: Dict[str, Any], text: str) -> None:
             node = node.setdefault(key, {})
         if not isinstance(node, (dict, list)):
             raise OfaError(f"override {text!r}: {key} holds no further keys")
-    try:
-        node[keys[-1]] = yaml.safe_load(value)
-    except (yaml.YAMLError, TypeError) as error:
-        raise OfaError(f"override {text!r} cannot be read") from error
+    if not isinstance(node, dict):
+        raise OfaError(f"override {text!r}: name a key of one stage, as in stages.kernel.lr=0.1")
+    node[keys[-1]] = _parse(value, f"override {text!r}")
 
 
 def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
@@ -238,21 +253,25 @@ def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
         return None if value is None else _convert(value, inner[0], where, source)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise OfaError(f"{source}: {where}={value!r} is not a list")
+            raise OfaError(f"{source}: {where}={_shown(value)} is not a list")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise OfaError(f"{source}: {where}={value!r} does not have {len(inner)} values")
+            raise OfaError(f"{source}: {where}={_shown(value)} does not have {len(inner)} values")
         return tuple(_convert(v, inner[0], f"{where}[{i}]", source) for i, v in enumerate(value))
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is float and isinstance(value, str):
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:  # YAML reads 1e-5 as text
-            value, number = float(value), True
-        except ValueError:
-            pass
-    if kind is float and number:
-        return float(value)
-    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise OfaError(f"{source}: {where}={value!r} is not {'a number' if kind is float else kind.__name__}")
+    allowed = "a finite number" if kind is float else kind.__name__
+    raise OfaError(f"{source}: {where}={_shown(value)} is not {allowed}")
+
+
+# Short, however large and deep a value is: YAML's aliases make a few lines into gigabytes.
+_shown = reprlib.repr
 
 
 def _convert_mapping(value: Any, kind: Any, where: str, source: str) -> Any:

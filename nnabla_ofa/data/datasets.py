@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Callable, List, Optional, Sequence, Tuple
@@ -200,8 +201,8 @@ def _read_list(path: str, where: str, classes: Optional[int]
             if not line or line.startswith("#"):
                 continue
             fields = line.rsplit(None, 1)  # a path may hold blanks
-            if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit()):
-                raise OfaError(f"{path}:{number}: {line!r} is not 'path label' with an integer "
+            if len(fields) != 2 or "\0" in line or not re.fullmatch("[0-9]{1,6}", fields[1]):
+                raise OfaError(f"{path}:{number}: {line[:200]!r} is not 'path label' with an integer "
                                "label from 0")
             if classes is not None and int(fields[1]) >= classes:
                 raise OfaError(f"{path}:{number}: label {fields[1]} is out of range; the training "

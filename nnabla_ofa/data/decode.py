@@ -16,6 +16,8 @@ import simplejpeg
 
 from ..errors import OfaError
 
+cv2.setLogLevel(0)  # what it says to stderr is in our errors, beside the file's name
+
 Reduction = Callable[[int, int], int]
 
 

@@ -33,8 +33,10 @@ def plan(kills: int, ranks: int, seed: int) -> list:
     """Where to kill: stage, epoch and step (from 1), seconds after its start, whom; in order."""
     rng, found = np.random.default_rng([seed, ranks]), []
     for k in range(kills):
-        place = (k * len(STAGES) // kills, *(int(rng.integers(n)) + 1 for n in (EPOCHS, STEPS)))
-        found.append({"place": place, "delay": float(rng.uniform(0, 2)), "writing": k % 5 == 4,
+        epoch = int(rng.integers(EPOCHS)) + 1
+        step = int(rng.integers(STEPS if epoch < EPOCHS else STEPS // 2)) + 1  # not after its end
+        found.append({"place": (k * len(STAGES) // kills, epoch, step), "writing": k % 5 == 4,
+                      "delay": float(rng.uniform(0, 1.5)),
                       "whom": int(rng.integers(-1, ranks)) if ranks > 1 else 0})  # -1: all
     found.sort(key=lambda kill: kill["place"])
     return [{**kill, "place": f"{STAGES[kill['place'][0]]} {kill['place'][1]} {kill['place'][2]}"}
