@@ -224,22 +224,22 @@ def _override(values: Dict[str, Any], text: str) -> None:
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise OfaError(f"override {text!r} is not of the form key.key=value, "
+        raise OfaError(f"override {_shown(text)} is not of the form key.key=value, "
                        "for example train.momentum=0.8")
     node: Any = values
     for key in keys[:-1]:
         if isinstance(node, list):
             named = [item for item in node if isinstance(item, dict) and item.get("name") == key]
             if not named:
-                raise OfaError(f"override {text!r}: there is no stage named {key!r}")
+                raise OfaError(f"override {_shown(text)}: there is no stage named {_shown(key)}")
             node = named[0]
         else:
             node = node.setdefault(key, {})
         if not isinstance(node, (dict, list)):
-            raise OfaError(f"override {text!r}: {key} holds no further keys")
+            raise OfaError(f"override {_shown(text)}: {_shown(key)} holds no further keys")
     if not isinstance(node, dict):
-        raise OfaError(f"override {text!r}: name a key of one stage, as in stages.kernel.lr=0.1")
-    node[keys[-1]] = _parse(value, f"override {text!r}")
+        raise OfaError(f"override {_shown(text)}: name a key of one stage, as in stages.kernel.lr=0.1")
+    node[keys[-1]] = _parse(value, f"override {_shown(text)}")
 
 
 def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
@@ -271,7 +271,9 @@ def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
 
 
 # Short, however large and deep a value is: YAML's aliases make a few lines into gigabytes.
-_shown = reprlib.repr
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+_shown = _SHORT.repr
 
 
 def _convert_mapping(value: Any, kind: Any, where: str, source: str) -> Any:
@@ -283,7 +285,7 @@ def _convert_mapping(value: Any, kind: Any, where: str, source: str) -> Any:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, 1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise OfaError(f"{source}: unknown key {prefix}{key}; {hint}")
+            raise OfaError(f"{source}: unknown key {prefix}{str(key)[:80]}; {hint}")
     for f in fields(kind):
         if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
             raise OfaError(f"{source}: {prefix}{f.name} is missing")

@@ -107,7 +107,7 @@ def kill_once(folder: Path, ranks: int, kill: dict) -> dict:
         wait_for(process, lambda: any(line.startswith(kill["place"] + " pass")
                                       for line in trace(folder)[known:]), 0.01)
         if kill["writing"]:
-            wait_for(process, lambda: any(folder.glob("*/.checkpoint-*.tmp")), 0.0002)
+            wait_for(process, lambda: any(folder.glob("*/.checkpoint-*.tmp")), 0.01)
         else:
             try:
                 process.wait(timeout=kill["delay"])
@@ -119,8 +119,8 @@ def kill_once(folder: Path, ranks: int, kill: dict) -> dict:
         if process.poll() is None:
             stop(process, folder, -1)
     last = trace(folder)[-1].split(" = ")[0]
-    return {"killed": ("all" if kill["whom"] < 0 else f"rank {kill['whom']}") if alive else "too late",
-            "after": last, "half_written": len(list(folder.glob("*/.checkpoint-*.tmp")))}
+    whom = ("all ranks" if kill["whom"] < 0 else f"rank {kill['whom']}") if alive else "too late"
+    return {"killed": whom, "after": last, "half_written": len(list(folder.glob("*/.checkpoint-*.tmp")))}
 
 
 def wait_for(process: subprocess.Popen, ready, interval: float) -> None:
@@ -129,13 +129,15 @@ def wait_for(process: subprocess.Popen, ready, interval: float) -> None:
         time.sleep(interval)
 
 
-def resume(folder: Path, kills: int, ranks: int, seed: int) -> list:
-    """All of it, from where an earlier call stopped; a row a kill."""
+def resume(folder: Path, kills: int, ranks: int, seed: int) -> tuple:
+    """All of it, from where an earlier call stopped; (a row a kill, what differs, what was compared)."""
     alone, killed = folder / f"alone-{ranks}", folder / f"killed-{ranks}"
     run_to_the_end(alone, ranks)
     notes = killed / "kills.json"
     done = json.loads(notes.read_text()) if notes.exists() else []
     for kill in plan(kills, ranks, seed)[len(done):]:
+        if finished(killed):
+            break
         done.append(kill_once(killed, ranks, kill))
         checkpoint.write_atomically(notes, json.dumps(done).encode())
         print(done[-1], flush=True)
@@ -144,7 +146,7 @@ def resume(folder: Path, kills: int, ranks: int, seed: int) -> list:
     for text in wrong:
         print("differs:", text)
     return [{**row, "equal": not any(row["after"].split()[0] in text for text in wrong)}
-            for row in done], wrong
+            for row in done], wrong, compared(alone)
 
 
 # Comparison --------------------------------------------------------------------------------------
@@ -169,9 +171,19 @@ def differences(alone: Path, killed: Path, ranks: int) -> list:
     return found + [f"left behind: {path}" for path in killed.rglob(".*.tmp")]
 
 
+def compared(alone: Path) -> dict:
+    """How much was compared."""
+    files = list(alone.glob("*/*.h5"))
+    return {"files": len(files), "arrays": sum(len(checkpoint.load(path)[0]) for path in files),
+            "updates": sum("update" in place for place in steps(trace(alone))),
+            "passes": sum("pass" in place for place in steps(trace(alone)))}
+
+
 def stage_name(folder: Path) -> str:
-    return "finetune" if folder.name.startswith("finetune") else json.loads(
-        json.dumps(checkpoint.load(folder / "weights.h5")[1]["info"]["stage"]))
+    """The stage of a stage's folder."""
+    if folder.name.startswith("finetune"):
+        return "finetune"
+    return checkpoint.load(folder / "weights.h5")[1]["info"]["stage"]
 
 
 def steps(lines: list) -> dict:

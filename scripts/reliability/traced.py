@@ -3,6 +3,7 @@
     python scripts/reliability/traced.py TRACE runners/train.py --search-space ...
 
 Rank r writes TRACE.r: a line "pid N", then a line "place = value" for each pass and each update.
+The disk is made slow, so that a kill can hit a file that is being written.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -39,7 +41,11 @@ def main(trace: str, command: str, *arguments: str) -> None:
         os.write(out, f"{place[0]} update = lr {lr!r} result {result!r} archs {archs!r}\n".encode())
         return result
 
-    Loop._pass, Stepper.step = traced_pass, traced_step
+    def slow_fsync(descriptor, fsync=os.fsync):
+        time.sleep(0.1)
+        fsync(descriptor)
+
+    Loop._pass, Stepper.step, os.fsync = traced_pass, traced_step, slow_fsync
     sys.argv = [command, *arguments]
     runpy.run_path(str(ROOT / command), run_name="__main__")
 
