@@ -8,8 +8,8 @@ from .tables import COMMAND, duration, table
 
 
 def build_page(records: Sequence[dict], command: str = COMMAND) -> Dict[str, str]:
-    """{"reliability.md": Markdown} of the records of kind "reliability"; {} without any."""
-    own = [record for record in records if record["kind"] == "reliability"]
+    """{"reliability.md": Markdown} of the records of scripts/reliability; {} without any."""
+    own = [r for r in records if (r["kind"], r["recipe"]) == ("reliability", "reliability")]
     if not own:
         return {}
     rows = [{"What was tried": row["what"], "Times": row["times"],
@@ -20,11 +20,12 @@ def build_page(records: Sequence[dict], command: str = COMMAND) -> Dict[str, str
     return {"reliability.md": text}
 
 
-_NOTE = """*Lost* counts what must not be: training state that differs or is gone, a crash in place of an error
-message, damage that goes unnoticed in a file with a checksum, a failed test. *Caught* is one error in one line
-that names the file. *Unnoticed* is damage that still reads as something: text (recipes, lists, records) says
-what it says, and the pixels of WebP and BMP, most single bits of a JPEG, and the files of nnabla-nas carry no
-checksum. A recipe that changed between two commands is refused all the same, and records are in git."""
+_NOTE = """*Lost* counts what must not be: training state that differs or is gone, a crash in place of
+an error message, damage that goes unnoticed in a file with a checksum, a failed test. *Caught* is one
+error in one line that names the file. *Unnoticed* is damage that still reads as something: text
+(recipes, lists, records) says what it says, and WebP and BMP pixels, most single bits of a JPEG, and
+the files of nnabla-nas carry no checksum. A recipe that changed between two commands is refused all
+the same, and records are in git."""
 
 
 def kills(record: dict) -> str:
@@ -36,9 +37,10 @@ def kills(record: dict) -> str:
             for kill in record["kills"]]
     ranks = f"{record['ranks']} rank" + ("s" if record["ranks"] > 1 else "")
     return (f"## Kills, {ranks}\n\n{table(rows, left=4)}\n\nCompared with a run left alone: "
-            f"{compared['files']} files ({compared['arrays']:,} arrays: parameters, BN statistics, optimiser "
-            f"state) bit for bit, and of\n{compared['updates']:,} updates and {compared['passes']:,} passes the "
-            "subnets, image size, learning rate, images, labels, dropout\nand loss, each time they were computed.")
+            f"{compared['files']} files ({compared['arrays']:,} arrays: parameters, BN statistics,\n"
+            f"optimiser state) bit for bit, and of {compared['updates']:,} updates and "
+            f"{compared['passes']:,} passes the subnets, image size,\nlearning rate, images, labels, "
+            "dropout and loss, each time they were computed.")
 
 
 def made_by(own: Sequence[dict]) -> str:

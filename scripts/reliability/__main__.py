@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs/reliability")
     parser.add_argument("--records", type=Path, default=ROOT / "results/records")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that runs are stopped, too
     nn.set_default_context(get_extension_context("cpu"))
     start = time.time()
     name, found = globals()[f"piece_{args.piece}"](args)
