@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 import nnabla_ofa as ofa
 from nnabla_ofa import checkpoint, records
-from nnabla_ofa.arch import Arch, Space
 from nnabla_ofa.checkpoint import load_network
 from nnabla_ofa.data import open_dataset
 from nnabla_ofa.data.decode import read_image
@@ -81,22 +80,30 @@ def replaced(draw, tree):
 
 # Grammar -----------------------------------------------------------------------------------------
 
+FAMILIES = ofa.Xception(), ofa.ResNet20()
+SMALLER = {FAMILIES[0]: FAMILIES[0].space("K35_E0.8+1_D12"), FAMILIES[1]: FAMILIES[1].space("C8_C4-8_C8")}
+
+
 @fuzz
-@given(st.text() | edited(LARGEST, st.text("0123456789KED_+.e- ", max_size=3))
+@given(st.text() | edited("C4-16_C4-32_C4-64", st.text("0123456789C_-", max_size=3))
+       | edited(LARGEST, st.text("0123456789KED_+.e- ", max_size=3))
        | st.from_regex(r"K[3579]{1,3}_E(0\.\d|1)(\+(0\.\d|1)){0,2}_D[0-4]{1,3}"))
 def test_space_names(text):
-    space = attempt(Space.parse, text)
-    assert space is None or Space.parse(str(space)) == space and space.largest() in space
+    for family in FAMILIES:
+        space = attempt(family.space, text)
+        assert space is None or family.space(str(space)) == space and space.largest() in space
 
 
 @fuzz
-@given(st.text() | edited(", ".join(["XP0.8 3x3 2"] * 8), st.text("XP0.12345678x ,'[]", max_size=4))
+@given(st.text() | edited("-".join("8" * 20), st.text("0123456789- ", max_size=3))
+       | edited(", ".join(["XP0.8 3x3 2"] * 8), st.text("XP0.12345678x ,'[]", max_size=4))
        | st.from_regex(r"(XP(0\.[68]|1) (3x3|5x5|7x7) [123], ?){7}XP(0\.[68]|1) (3x3|5x5) [0-4]"))
 def test_subnet_names(text):
-    arch = attempt(Arch.parse, text)
-    assert arch is None or Arch.parse(str(arch)) == arch
-    net = ofa.Network(ofa.NetConfig(), Space.parse("K35_E0.8+1_D12"))
-    assert attempt(net.arch, text) in (None, arch)
+    for family in FAMILIES:
+        arch = attempt(family.arch, text)
+        assert arch is None or family.arch(str(arch)) == arch
+        net = ofa.Network(family, SMALLER[family])
+        assert attempt(net.arch, text) in (None, arch)
 
 
 # Recipes -----------------------------------------------------------------------------------------
@@ -151,7 +158,7 @@ def test_a_small_recipe_that_unfolds_to_gigabytes_is_one_short_error(tmp_path):
 @pytest.fixture(scope="module")
 def network_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "net.h5"
-    config = ofa.NetConfig(classes=3, widths=(8,) * 8, middle_blocks=1, stem_stride=1)
+    config = ofa.Xception(classes=3, widths=(8,) * 8, middle_blocks=1, stem_stride=1)
     ofa.Network.create(config, "K35_E1_D12").save(path)
     return path
 

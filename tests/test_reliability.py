@@ -113,7 +113,7 @@ def test_when_no_checkpoint_is_whole_nothing_is_begun_anew(tmp_path):
 def test_a_network_is_no_checkpoint_and_the_other_way_round(tmp_path):
     with pytest.raises(OfaError, match="holds a checkpoint, not a network"):
         checkpoint.load_network(saved(tmp_path, 1))
-    ofa.Network.create(ofa.NetConfig(widths=(8,) * 8), FULL).save(tmp_path / "checkpoint-0002.h5")
+    ofa.Network.create(ofa.Xception(widths=(8,) * 8), FULL).save(tmp_path / "checkpoint-0002.h5")
     said = []
     assert checkpoint.newest_checkpoint(tmp_path, said.append)[1]["epoch"] == 1
     assert "holds a network, not a checkpoint" in said[0]
@@ -279,7 +279,7 @@ def test_evaluation_leaves_unreadable_images_out_and_counts_the_others(tmp_path,
     pixels = [int(p) for _, images, _ in batches for p in images[:, 0, 0, 0]]
     assert pixels == [10, 20, 30, 40, 50, 60, 70, 41, 51, 61, 71]
     images = Images(data, np.arange(16), PLAIN, 4)
-    net = ofa.Network.create(ofa.NetConfig(classes=2, widths=(8,) * 8, middle_blocks=1), FULL)
+    net = ofa.Network.create(ofa.Xception(classes=2, widths=(8,) * 8, middle_blocks=1), FULL)
     from nnabla_ofa.evaluate import evaluate_archs
     result, = evaluate_archs(net, [None], 8, images, images)
     assert result.images == 11
@@ -315,8 +315,8 @@ def test_a_run_with_unreadable_images_resumes_to_the_same_bits(tmp_path, monkeyp
 # The page ----------------------------------------------------------------------------------------
 
 def test_page_shows_every_row_and_kill():
-    record = {"kind": "reliability", "recipe": "reliability", "command": "python x", "seconds": 60, "date": "2026-11-21", "ranks": 2,
-              "commit": "abc", "versions": {"nnabla": "1.39.0"}, "machine": {"cpu": "a CPU", "cores": 2},
+    record = {"kind": "reliability", "recipe": "reliability", "command": "python x", "seconds": 60,
+              "date": "2026-11-21", "ranks": 2, "commit": "abc", "versions": {"nnabla": "1.39.0"}, "machine": {"cpu": "a CPU", "cores": 2},
               "results": [{"what": "kills", "times": 3, "came_out": {"same": 2, "other": 1}, "lost": 1}],
               "kills": [{"killed": "rank 1", "after": "kernel 1 2 pass 1", "half_written": 1,
                          "equal": False}],

@@ -24,9 +24,11 @@ from nnabla_ofa.optimiser import Optimiser
 from nnabla_ofa.recipe import Train
 from nnabla_ofa.train import Stepper
 
-CONFIG = ofa.NetConfig(classes=5, widths=(6, 6, 8, 8, 24, 8, 8, 8), middle_blocks=1, stem_stride=1)
+CONFIG = ofa.Xception(classes=5, widths=(6, 6, 8, 8, 24, 8, 8, 8), middle_blocks=1, stem_stride=1)
 SPACE = "K357_E0.6+0.8+1_D123"
-ARCHS = ("XP1 7x7 3", "XP0.6 3x3 3", "XP0.8 5x5 2", "XP1 3x3 1")
+RESNET, CHANNELS = ofa.ResNet20(classes=5), "C4-16_C4-32_C4-64"
+ARCHS = ("XP1 7x7 3", "XP0.6 3x3 3", "XP0.8 5x5 2", "XP1 3x3 1",
+         "12-8-16-4-12-16-8-20-32-12-8-24-16-28-64-24-40-8-48-64")
 WAYS = [pytest.param(way, marks=pytest.mark.skipif(
     way == "fast" and kernels.unavailable_reason() is not None,
     reason=str(kernels.unavailable_reason()))) for way in ("nnabla", "fast")]
@@ -75,9 +77,10 @@ def reference(x, layer, arrays, moments, batch_stat, mask=None, residual=0):
         return pooled(x) + shortcut if layer.pool else x
     if isinstance(layer, Linear):
         features = x.mean(axis=(1, 2)).T * (1 if mask is None else mask)
-        return features @ arrays[f"{layer.name}/affine/W"] + arrays[f"{layer.name}/affine/b"]
+        return features @ arrays[f"{layer.name}/affine/W"][:layer.w_in] + arrays[f"{layer.name}/affine/b"]
     if isinstance(layer, ConvBn):
-        rows, z = np.arange(layer.w_out), reference_conv(x, arrays[f"{layer.name}/conv/W"], layer.stride)[0]
+        rows = np.arange(layer.w_out)
+        z = reference_conv(x, arrays[f"{layer.name}/conv/W"][rows][:, :layer.w_in], layer.stride)[0]
     else:
         assert isinstance(layer, Separable)
         rows = rows_of(layer, arrays)
@@ -123,8 +126,9 @@ def doubles(net):
     return {name: array.astype(np.float64) for name, array in net.arrays().items()}
 
 
-def random_net(way, sort=False, seed=0):
-    net = ofa.Network.create(CONFIG, SPACE, seed)
+def random_net(way, sort=False, seed=0, arch="XP"):
+    """A network of the family that `arch` is of."""
+    net = ofa.Network.create(*((CONFIG, SPACE) if arch.startswith("XP") else (RESNET, CHANNELS)), seed)
     rng, arrays = np.random.default_rng(seed + 1), net.arrays()
     for name, array in arrays.items():
         if name.endswith(("gamma", "var")):
@@ -134,8 +138,7 @@ def random_net(way, sort=False, seed=0):
     net.set_arrays(arrays)
     if sort:
         net.sort_channels()
-        assert any(not np.array_equal(a, np.arange(len(a))) for n, a in net.arrays().items()
-                   if n.endswith("/order"))
+        assert any(not np.array_equal(a, arrays[n]) for n, a in net.arrays().items())
     net.kernels = way
     return net
 
@@ -231,7 +234,7 @@ def outside(layer, name, shape):
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("sort", [False, True])
 def test_logits(way, arch, sort):
-    net = random_net(way, sort)
+    net = random_net(way, sort, arch=arch)
     images = some_images()
     close(net.logits(images, arch), reference_logits(net, arch, images, batch_stat=False), 1e-5)
     y, = net.build(nn.Variable.from_numpy_array(images), [net.arch(arch)], net.mode(batch_stat=True))
@@ -243,7 +246,7 @@ def test_logits(way, arch, sort):
 @pytest.mark.parametrize("arch", ARCHS[1:])
 def test_calibration_pools_batches_of_every_layer(way, arch):
     """Means and population variances over uneven batches, each normalised by its own on the way."""
-    net = random_net(way, sort=True).extract(arch)
+    net = random_net(way, sort=True, arch=arch).extract(arch)
     batches = [some_images(6, seed=1), some_images(3, seed=2)]
     pooled_moments = {}
     for images in batches:
@@ -288,15 +291,20 @@ def test_losses(inplace, taught, smoothing):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_gradients_of_every_parameter(way):
+@pytest.mark.parametrize("names", [("XP1 7x7 3", "XP0.6 3x3 1", "XP0.8 3x3 3"),
+                                   ("-".join(["16"] * 7 + ["32"] * 6 + ["64"] * 7), "-".join(["4"] * 20),
+                                    ARCHS[4])], ids=["xception", "resnet20"])
+def test_gradients_of_every_parameter(way, names):
     """The sandwich step as trained: largest, smallest and one more, in-place distilled, with dropout."""
     settings = Train(sandwich=True, inplace_distill=True, subnets_per_step=3, weight_decay=0.0)
-    net = random_net(way, sort=True)
+    net = random_net(way, sort=True, arch=names[0])
     stepper = Stepper(net, settings, Optimiser(net, settings), Single())
-    archs = [net.arch(name) for name in ("XP1 7x7 3", "XP0.6 3x3 1", "XP0.8 3x3 3")]
+    archs = [net.arch(name) for name in names]
     rng = np.random.default_rng(5)
     images, labels = some_images(4, 7), rng.integers(0, 5, 4)
-    mask = ((rng.random((4, net.layers()[-1].w_in)) >= 0.3) / 0.7).astype(np.float32)
+    mask = None
+    if names[0].startswith("XP"):
+        mask = ((rng.random((4, net.layers()[-1].w_in)) >= 0.3) / 0.7).astype(np.float32)
 
     def logits(arrays):
         return [reference_logits(net, arch, images, arrays, mask=mask) for arch in archs]

@@ -24,7 +24,7 @@ from nnabla_ofa.data.decode import read_image
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.recipe import ARGS, load_recipe
 
-CONFIG = ofa.NetConfig(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1)
+CONFIG = ofa.Xception(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1)
 WAYS = ("cut short", "one bit flipped", "512 bytes zero")
 
 
