@@ -316,7 +316,8 @@ def test_a_run_with_unreadable_images_resumes_to_the_same_bits(tmp_path, monkeyp
 
 def test_page_shows_every_row_and_kill():
     record = {"kind": "reliability", "recipe": "reliability", "command": "python x", "seconds": 60,
-              "date": "2026-11-21", "ranks": 2, "commit": "abc", "versions": {"nnabla": "1.39.0"}, "machine": {"cpu": "a CPU", "cores": 2},
+              "date": "2026-11-21", "ranks": 2, "commit": "abc",
+              "versions": {"nnabla": "1.39.0"}, "machine": {"cpu": "a CPU", "cores": 2},
               "results": [{"what": "kills", "times": 3, "came_out": {"same": 2, "other": 1}, "lost": 1}],
               "kills": [{"killed": "rank 1", "after": "kernel 1 2 pass 1", "half_written": 1,
                          "equal": False}],
