@@ -1,8 +1,9 @@
 """Exact resume: kill a run again and again, give the same command again, compare it with one left alone.
 
-The digits recipe, shortened: all six stages and fine-tuning, two epochs each, small images. The kills are spread
-over the stages; within its stage each one is at a random step and a random time after that step
-began, but every fifth waits for a checkpoint to be half written. Under mpirun it hits one rank or all.
+The digits recipe, shortened: all six stages and fine-tuning, two epochs each, small images. The kills
+are spread over the stages; within its stage each one is at a random step and a random time after
+that step began, but every fifth waits for a checkpoint to be half written. Under mpirun it hits one
+rank or all.
 """
 
 from __future__ import annotations
