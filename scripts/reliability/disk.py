@@ -6,15 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from resume import content
+from resume import SHORT, content
 
 from nnabla_ofa import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (2, 3, 4)  # MiB: room for no, one or two of the checkpoints and what else a run writes
-TRAIN = ["--search-space", "K7_E1_D3", "--recipe", "xception_digits", "--set", "stages.fullnet.epochs=3",
-         "--set", "stages.fullnet.validate=[]", "--set", "data.calibration_images=64",
-         "--set", "data.valid_sizes=[20]", "--set", "train.keep_checkpoints=9"]
+TRAIN = ["--search-space", "K7_E1_D3", "--recipe", "xception_digits",
+         *(part for override in [*SHORT, "stages.fullnet.epochs=3"] for part in ("--set", override))]
 
 
 def train(output: Path) -> subprocess.CompletedProcess:
