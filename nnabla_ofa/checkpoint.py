@@ -7,7 +7,8 @@ so that `head -3 FILE` describes it and `nnabla.load_parameters` reads its array
     {"kind": "network", "space": "K357_E0.6+0.8+1_D123", ...}
 
 The checksum is verified before HDF5 sees a byte; nothing in a file is ever executed. Writing goes
-to a temporary file that replaces the old one only when it is complete and on disk.
+to a temporary file that replaces the old one only when it is complete and on disk; what a kill
+leaves of one is removed by the next run that holds the folder.
 """
 
 from __future__ import annotations
@@ -67,11 +68,27 @@ def write_atomically(path, content) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         if temporary.exists():
             temporary.unlink()
         raise OfaError(f"cannot write {path}: {error.strerror}; what was there before is unchanged, "
                        "make room or choose another folder and run the same command again") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file's new name is on disk only when its folder is, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder) -> None:
+    """Delete the temporary files of killed writers; only for who holds the folder alone."""
+    for path in Path(folder).glob(".*.tmp"):
+        path.unlink()
 
 
 def load(path) -> Tuple[Arrays, dict]:
@@ -82,16 +99,43 @@ def load(path) -> Tuple[Arrays, dict]:
         raise OfaError(f"cannot read {path}: {error.strerror}") from error
     if not content.startswith(MAGIC):
         raise OfaError(f"{path} is not a file of nnabla_ofa (or its beginning is damaged)")
-    digest = content[len(MAGIC):_FIRST_LINE - 1].decode("ascii", "replace")
-    if hashlib.sha256(memoryview(content)[_FIRST_LINE:]).hexdigest() != digest:
+    digest = hashlib.sha256(memoryview(content)[_FIRST_LINE:]).hexdigest()
+    if content[len(MAGIC):_FIRST_LINE] != digest.encode() + b"\n":
         raise OfaError(f"{path} is damaged or cut short (its checksum does not match): delete it and "
                        "use an older copy, or make it again")
-    meta = json.loads(content[_FIRST_LINE:content.index(b"\n", _FIRST_LINE)])
-    arrays: Arrays = {}
-    with h5py.File(io.BytesIO(content), "r") as file:
-        file.visititems(lambda name, item: arrays.__setitem__(name, item[()])
-                        if isinstance(item, h5py.Dataset) else None)
+    try:
+        meta = json.loads(content[_FIRST_LINE:content.index(b"\n", _FIRST_LINE)])
+        arrays = read_hdf5(io.BytesIO(content))
+    except (ValueError, RecursionError) as error:
+        raise OfaError(f"{path} was not written by nnabla_ofa, though its checksum matches ({error}): "
+                       "make it again") from error
     return arrays, meta
+
+
+def read_hdf5(source) -> Arrays:
+    """All arrays of an HDF5 file (a path, or a file object), float32; ValueError if it is damaged.
+
+    HDF5 can have data elsewhere: in other files, which are not read, or nowhere at all.
+    """
+    arrays: Arrays = {}
+
+    def take(name: str, item) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        if not isinstance(name, str):  # as h5py gives what is not UTF-8
+            raise ValueError(f"{name!r} is not a name")
+        if item.dtype.kind != "f" or item.external or item.is_virtual or item.chunks:
+            raise ValueError(f"{name} is not a plain array of numbers")
+        if item.nbytes != item.id.get_storage_size():
+            raise ValueError(f"{name} of shape {item.shape} is not all there")
+        arrays[name] = np.asarray(item[()], np.float32)
+
+    try:
+        with h5py.File(source, "r") as file:
+            file.visititems(take)
+    except (OSError, RuntimeError, KeyError, TypeError, MemoryError) as error:  # as h5py puts it
+        raise ValueError(f"HDF5: {error}") from error
+    return arrays
 
 
 # Networks ----------------------------------------------------------------------------------------
@@ -109,18 +153,28 @@ def save_network(path, net) -> None:
 def load_network(path):
     """The `Network` of a file written by `save_network`; strict: names what does not fit."""
     arrays, meta = load(path)
-    if meta.get("kind") != "network":
-        raise OfaError(f"{path} holds a {meta.get('kind', 'unknown thing')}, not a network: use "
-                       "weights.h5 or best.h5 of the same run")
+    require_kind(path, meta, "network")
     return network_from(arrays, meta, str(path))
+
+
+def require_kind(path, meta, kind: str) -> None:
+    """OfaError unless a file's meta says that it holds a `kind`."""
+    found = meta.get("kind") if isinstance(meta, dict) else None
+    if found != kind:
+        raise OfaError(f"{path} holds a {found or 'unknown thing'}, not a {kind}: a run's networks are "
+                       "weights.h5 and best.h5, its checkpoints checkpoint-<epoch>.h5")
 
 
 def network_from(arrays: Arrays, meta: dict, source: str):
     """A `Network` of arrays and the meta of `network_meta`."""
     from .nets import net_config
     from .supernet import Network
-    config = net_config(meta["net"])
-    net = Network(config, config.space(meta["space"]), info=meta["info"])
+    try:
+        config = net_config(meta["net"])
+        net = Network(config, config.space(meta["space"]), info=meta["info"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise OfaError(f"{source} does not describe its network as this version of nnabla_ofa does "
+                       f"({error!r}): make it again") from error
     net.set_arrays(arrays, source)
     return net
 
@@ -145,7 +199,15 @@ def checkpoints(folder) -> List[Tuple[int, Path]]:
 
 
 def save_checkpoint(folder, epoch: int, arrays: Arrays, meta: dict, keep: int = 5) -> None:
-    """Write the state after `epoch` epochs and delete all but the newest `keep` checkpoints."""
+    """Write the state after `epoch` epochs and delete all but the newest `keep` checkpoints.
+
+    OfaError, and nothing written, for a state that is not finite: nobody could go on from it.
+    """
+    bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if bad:
+        raise OfaError(f"{bad[0]} (and {len(bad) - 1} more) is not finite after epoch {epoch}: the "
+                       f"checkpoints in {folder} are good; lower the learning rate or set "
+                       "train.clip_grad, and run again with --accept-changes")
     save(Path(folder) / f"checkpoint-{epoch:04d}.h5", arrays, {**meta, "kind": "checkpoint",
                                                                "epoch": epoch})
     for _, path in checkpoints(folder)[keep:]:
@@ -153,10 +215,19 @@ def save_checkpoint(folder, epoch: int, arrays: Arrays, meta: dict, keep: int = 
 
 
 def newest_checkpoint(folder, log=print) -> Optional[Tuple[Arrays, dict]]:
-    """The newest whole checkpoint of a run, None if there is none; says which it passed over."""
-    for _, path in checkpoints(folder):
+    """The newest whole checkpoint of a run, None if there is none; says which it passed over.
+
+    OfaError if there are some and none is whole: a run that began anew would delete them.
+    """
+    found = checkpoints(folder)
+    for _, path in found:
         try:
-            return load(path)
+            arrays, meta = load(path)
+            require_kind(path, meta, "checkpoint")
+            return arrays, meta
         except OfaError as error:
             log(f"{error}; falling back to the checkpoint before it")
+    if found:
+        raise OfaError(f"none of the {len(found)} checkpoints in {folder} can be read: mend the disk, "
+                       "bring a copy back, or delete them to begin this stage anew")
     return None

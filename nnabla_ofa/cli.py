@@ -116,7 +116,7 @@ def run(main: Callable, args) -> None:
     except OfaError as error:
         fail(args, f"error: {error}", 2)
     except OSError as error:  # a file or folder that cannot be read or written
-        fail(args, f"error: {error.filename}: {error.strerror}", 2)
+        fail(args, f"error: {error.filename or 'writing'}: {error.strerror or error}", 2)
     except Exception:  # a defect: show it whole, but do not leave the other ranks waiting
         fail(args, traceback.format_exc(), 1)
 

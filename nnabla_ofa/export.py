@@ -14,6 +14,7 @@ from typing import Callable, Sequence, Tuple
 import h5py
 import numpy as np
 
+from .checkpoint import read_hdf5
 from .errors import OfaError
 from .nets.xception import Xception
 from .supernet import Network
@@ -95,11 +96,7 @@ def save_nnabla_nas(net: Network, path) -> None:
 
 
 def _read(path) -> dict:
-    arrays = {}
     try:
-        with h5py.File(path, "r") as file:
-            file.visititems(lambda name, item: arrays.__setitem__(name, np.float32(item[()]))
-                            if isinstance(item, h5py.Dataset) else None)
-    except (OSError, RuntimeError, KeyError) as error:
+        return read_hdf5(path)
+    except ValueError as error:
         raise OfaError(f"cannot read {path} as an nnabla-nas checkpoint (.h5): {error}") from error
-    return arrays

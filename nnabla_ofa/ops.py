@@ -240,7 +240,7 @@ def build(x: nn.Variable, layer: Layer, mode: Mode, statistics: Optional[Statist
     """The graph of one layer on trunk input `x`.
 
     statistics: where given, receives BN layer name -> (mean, biased variance) of this batch.
-    dropout_mask: (N, w_in) factors for `Linear`, 0 or 1 / (1 - rate); None for no dropout.
+    dropout_mask: (N, full_in) factors for `Linear`, 0 or 1 / (1 - rate); None for no dropout.
     """
     if isinstance(layer, ConvBn):
         return conv_bn(x, layer, mode, statistics)
@@ -331,7 +331,7 @@ def residual(x, layer: Residual, mode: Mode, statistics=None) -> nn.Variable:
 def linear(x, layer: Linear, mode: Mode, dropout_mask=None) -> nn.Variable:
     """Trunk (N, w_in, H, W) -> logits (N, classes)."""
     y = kernels.global_mean(x) if mode.fast else F.mean(x, axis=(2, 3))
-    y = y if dropout_mask is None else y * dropout_mask
+    y = y if dropout_mask is None else y * _rows(dropout_mask, layer.w_in, None, axis=1)
     return F.affine(y, _rows(_get(layer, "affine/W"), layer.w_in, None), _get(layer, "affine/b"))
 
 

@@ -13,7 +13,11 @@ from .supernet import Network
 
 
 class Optimiser:
-    """SGD with momentum; weight decay on convolution and affine weights only."""
+    """SGD with momentum, m <- momentum m + lr (g + decay w), w <- w - m; decay on "/W" arrays only.
+
+    A parameter that no arch of the step uses stays as it is, its momentum too. Of one that is used
+    in part (narrower, smaller kernel), the rest has gradient zero: momentum and decay move it.
+    """
 
     def __init__(self, net: Network, settings: Train):
         self.settings = settings

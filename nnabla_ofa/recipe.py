@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
+import reprlib
 import typing
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ class Data:
     source: "digits" or a folder; None: the user names it (--data or OFA_DATA).
     image_sizes: sides in pixels that training draws from; valid_sizes: those reported on.
     held_out: fraction of the training set kept for choosing. calibration_images: for BN statistics.
+    max_unreadable: fraction of the images that may be unreadable before a run stops.
     """
 
     source: Optional[str] = None
@@ -39,6 +42,7 @@ class Data:
     calibration_images: int = 2048
     augment: Augment = field(default_factory=Augment)
     workers: int = 2
+    max_unreadable: float = 0.001
 
     def __post_init__(self):
         require(self, "data", {
@@ -46,7 +50,8 @@ class Data:
             "valid_sizes": (min(self.valid_sizes, default=0) >= 1, "one or more positive integers"),
             "held_out": (0 < self.held_out < 1, "between 0 and 1"),
             "calibration_images": (self.calibration_images >= 1, "1 or more"),
-            "workers": (self.workers >= 0, "0 or more")})
+            "workers": (self.workers >= 0, "0 or more"),
+            "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)")})
 
 
 @dataclass(frozen=True)
@@ -178,13 +183,14 @@ def load_recipe(name, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a name under args/ or of a YAML file, with "key.key=value" overrides."""
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else ARGS / f"{name}.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         known = ", ".join(sorted(p.stem for p in ARGS.glob("*.yaml")))
         raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are {known}, "
                        "or give the path of a .yaml file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OfaError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:  # not UTF-8
+        raise OfaError(f"recipe {path} is not text: {error}") from error
+    values = _parse(text, f"recipe {path}")
     if not isinstance(values, dict):
         raise OfaError(f"recipe {path} is not a mapping with the keys net, data, train, stages")
     values.setdefault("name", path.stem)
@@ -197,7 +203,20 @@ def from_settings(values: Dict[str, Any], overrides: Sequence[str] = (),
     values = copy.deepcopy(values)
     for override in overrides:
         _override(values, override)
-    return _convert(values, Recipe, "", source)
+    try:
+        return _convert(values, Recipe, "", source)
+    except OfaError as error:
+        if str(error).startswith(source):
+            raise
+        raise OfaError(f"{source}: {error}") from error
+
+
+def _parse(text: str, source: str) -> Any:
+    """The plain values of a YAML text; OfaError names its `source`."""
+    try:
+        return yaml.safe_load(text)
+    except Exception as error:  # PyYAML lets through what int(), date() and the like raise
+        raise OfaError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _override(values: Dict[str, Any], text: str) -> None:
@@ -205,23 +224,22 @@ def _override(values: Dict[str, Any], text: str) -> None:
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise OfaError(f"override {text!r} is not of the form key.key=value, "
+        raise OfaError(f"override {_shown(text)} is not of the form key.key=value, "
                        "for example train.momentum=0.8")
     node: Any = values
     for key in keys[:-1]:
         if isinstance(node, list):
             named = [item for item in node if isinstance(item, dict) and item.get("name") == key]
             if not named:
-                raise OfaError(f"override {text!r}: there is no stage named {key!r}")
+                raise OfaError(f"override {_shown(text)}: there is no stage named {_shown(key)}")
             node = named[0]
         else:
             node = node.setdefault(key, {})
         if not isinstance(node, (dict, list)):
-            raise OfaError(f"override {text!r}: {key} holds no further keys")
-    try:
-        node[keys[-1]] = yaml.safe_load(value)
-    except (yaml.YAMLError, TypeError) as error:
-        raise OfaError(f"override {text!r} cannot be read") from error
+            raise OfaError(f"override {_shown(text)}: {_shown(key)} holds no further keys")
+    if not isinstance(node, dict):
+        raise OfaError(f"override {_shown(text)}: name a key of one stage, as in stages.kernel.lr=0.1")
+    node[keys[-1]] = _parse(value, f"override {_shown(text)}")
 
 
 def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
@@ -235,21 +253,27 @@ def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
         return None if value is None else _convert(value, inner[0], where, source)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise OfaError(f"{source}: {where}={value!r} is not a list")
+            raise OfaError(f"{source}: {where}={_shown(value)} is not a list")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise OfaError(f"{source}: {where}={value!r} does not have {len(inner)} values")
+            raise OfaError(f"{source}: {where}={_shown(value)} does not have {len(inner)} values")
         return tuple(_convert(v, inner[0], f"{where}[{i}]", source) for i, v in enumerate(value))
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is float and isinstance(value, str):
+    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:  # YAML reads 1e-5 as text
-            value, number = float(value), True
-        except ValueError:
-            pass
-    if kind is float and number:
-        return float(value)
-    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise OfaError(f"{source}: {where}={value!r} is not {'a number' if kind is float else kind.__name__}")
+    allowed = "a finite number" if kind is float else kind.__name__
+    raise OfaError(f"{source}: {where}={_shown(value)} is not {allowed}")
+
+
+# Short, however large and deep a value is: YAML's aliases make a few lines into gigabytes.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+_shown = _SHORT.repr
 
 
 def _convert_mapping(value: Any, kind: Any, where: str, source: str) -> Any:
@@ -261,7 +285,7 @@ def _convert_mapping(value: Any, kind: Any, where: str, source: str) -> Any:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, 1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise OfaError(f"{source}: unknown key {prefix}{key}; {hint}")
+            raise OfaError(f"{source}: unknown key {prefix}{str(key)[:80]}; {hint}")
     for f in fields(kind):
         if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
             raise OfaError(f"{source}: {prefix}{f.name} is missing")

@@ -46,7 +46,7 @@ class Lab:
 
     def __post_init__(self):
         data = self.recipe.data
-        everything, test = open_dataset(data.source)
+        everything, test = open_dataset(data.source, data.max_unreadable)
         self.train, valid = split(everything, data.held_out, self.seed)
         chosen = calibration_indices(len(self.train), data.calibration_images, self.seed)
         self.classes = everything.classes
@@ -244,7 +244,8 @@ def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
     settings = recipe.settings()
     kept = {"net": settings["net"], "data": settings["data"], "train": settings["train"]}
     flat = {f"{group}.{key}": value for group, values in kept.items() for key, value in values.items()}
-    for harmless in ("data.workers", "data.source", "data.valid_sizes", "train.keep_checkpoints"):
+    for harmless in ("data.workers", "data.source", "data.valid_sizes", "data.max_unreadable",
+                     "train.keep_checkpoints"):
         flat.pop(harmless)
     flat.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
     return flat
@@ -276,4 +277,5 @@ def lock(folder: Path, comm):
         except OSError as error:
             raise OfaError(f"another run is writing to {folder}: wait for it, or choose another "
                            "--output") from error
+        checkpoint.remove_leftovers(folder)
         yield

@@ -167,10 +167,10 @@ class Loop:
             meta["loss_scale"] = asdict(self.stepper.scale)
         arrays = {f"net/{name}": a for name, a in self.net.arrays().items()}
         arrays.update(self.stepper.optimiser.state())
-        checkpoint.save_checkpoint(self.folder, epochs, arrays, meta, self.recipe.train.keep_checkpoints)
         scores = [entry["valid_top1"] for entry in self.history]
-        if scores[-1] >= max(scores):
+        if scores[-1] >= max(scores):  # first: a run killed in between comes by here again
             self.net.save(self.folder / "best.h5")
+        checkpoint.save_checkpoint(self.folder, epochs, arrays, meta, self.recipe.train.keep_checkpoints)
 
     def _restore(self) -> int:
         """Take up the newest checkpoint; the number of epochs that are done."""

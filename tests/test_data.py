@@ -224,8 +224,40 @@ def test_a_thumbnail_does_not_hide_a_truncated_jpeg(tmp_path):
     assert np.array_equal(read_image(str(path)), cv2.imdecode(
         np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR)[..., ::-1])
     path.write_bytes(with_thumbnail[:-2])
-    with pytest.raises(OfaError, match="truncated"):
+    with pytest.raises(OfaError, match="Premature end"):
         read_image(str(path))
+
+
+def test_pixels_are_those_of_opencv_for_every_kind_of_jpeg(tmp_path):
+    image, path = scene(45, 61), tmp_path / "a.jpg"
+    kinds = [[cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factors] for factors in (0x111111, 0x211111, 0x221111)]
+    for options in kinds + [[cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]]:
+        for pixels in (image, image[..., 0]):
+            data = cv2.imencode(".jpg", pixels, options)[1]
+            path.write_bytes(data.tobytes())
+            assert np.array_equal(read_image(str(path)), cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def test_a_jpeg_of_odd_sampling_is_read(tmp_path):
+    """One flat unit of Y 2x2, Cb 1x2, Cr 1x1, which TurboJPEG's interface has no name for."""
+    data = cv2.imencode(".jpg", np.full((16, 16, 3), 128, np.uint8))[1].tobytes()
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    data = data[:frame + 14] + b"\x12" + data[frame + 15:scan + 14]
+    bits = "001010" * 4 + "0000" * 3 + "1111"
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data + int(bits, 2).to_bytes(5, "big") + b"\xff\xd9")
+    assert (read_image(str(path)) == 128).all()
+
+
+def test_a_lost_block_within_a_jpeg_is_noticed(tmp_path):
+    """OpenCV decodes it without a word: the end marker is there."""
+    rng = np.random.default_rng(0)
+    whole = cv2.imencode(".jpg", rng.integers(0, 256, (200, 200, 3)))[1].tobytes()
+    path = tmp_path / "a.jpg"
+    for start in rng.integers(1000, len(whole) - 5000, 5):
+        path.write_bytes(whole[:start] + bytes(4096) + whole[start + 4096:])
+        with pytest.raises(OfaError, match="a.jpg: cannot be decoded .Corrupt JPEG data"):
+            read_image(str(path))
 
 
 # Transforms --------------------------------------------------------------------------------------

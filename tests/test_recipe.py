@@ -50,7 +50,7 @@ def test_overrides():
 
 
 @pytest.mark.parametrize("override, complaint", [
-    ("train.momentun=0.5", "did you mean momentum"), ("train.momentum=fast", "not a number"),
+    ("train.momentun=0.5", "did you mean momentum"), ("train.momentum=fast", "not a finite number"),
     ("train.momentum=1.5", "not in"), ("train.batch_size=48", "multiple of"), ("train", "key=value"),
     ("stages.kernal.lr=1", "no stage named"), ("train.sandwich=1", "not bool"),
     ("data.image_sizes=[]", "positive"), ("net.family=vgg", "xception"), ("net.dropout=2", "dropout"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import OfaError
-from .decode import read_image
+from .decode import UnreadableImage, read_image
+from .unreadable import Unreadable
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SMALL_SIDE = 64             # pixels; larger images stay on disk
@@ -26,6 +28,7 @@ class Dataset:
     labels:  int32 (n,)
     images:  uint8 (n, H, W, 3), RGB, or None
     paths:   n file names, or empty
+    unreadable: those that could not be read so far, and how many may
     """
 
     name: str
@@ -33,6 +36,7 @@ class Dataset:
     labels: np.ndarray
     images: Optional[np.ndarray] = None
     paths: Tuple[str, ...] = ()
+    unreadable: Unreadable = field(default_factory=Unreadable)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,10 +56,15 @@ class Dataset:
                        paths=tuple(self.paths[i] for i in indices) if self.paths else ())
 
     def in_memory(self, threads: int = 4) -> Dataset:
-        """Itself with every image decoded, if they are small and all of one size; else itself."""
+        """Itself with every image decoded, if all are readable, small and of one size; else itself."""
         if self.images is not None:
             return self
-        shape = self.decode(0).shape
+        try:
+            return self._decoded(self.decode(0).shape, threads)
+        except UnreadableImage:  # the loader knows what to do about it
+            return self
+
+    def _decoded(self, shape: Tuple[int, ...], threads: int) -> Dataset:
         if max(shape[:2]) > SMALL_SIDE or len(self) * int(np.prod(shape)) > SMALL_BYTES:
             return self
         images = np.empty((len(self),) + shape, np.uint8)
@@ -74,13 +83,14 @@ class Dataset:
         return replace(self, images=images, paths=()) if all(same) else self
 
 
-def open_dataset(where: str) -> Tuple[Dataset, Dataset]:
+def open_dataset(where: str, max_unreadable: float = 0.0) -> Tuple[Dataset, Dataset]:
     """(training, test) data set of `where`: "digits", or a folder in one of two layouts.
 
     Class folders: `train/<class>/*` and `val/<class>/*` (or `test/<class>/*` if there is no `val`).
     Lists: files `train_label` and `val_label` of lines "path label", the path relative to the
     folder, the label an integer from 0; blank lines and lines that begin with # are skipped.
-    Small images (CIFAR) are decoded into memory at once. Raises OfaError for what does not fit.
+    Small images (CIFAR) are decoded into memory at once. max_unreadable: the fraction of either set
+    that may turn out unreadable later (see unreadable.py). Raises OfaError for what does not fit.
     """
     where = os.fspath(where)
     if where == "digits":
@@ -90,6 +100,8 @@ def open_dataset(where: str) -> Tuple[Dataset, Dataset]:
                        "holds train/ and val/ (or test/), or train_label and val_label")
     listed = os.path.isfile(os.path.join(where, "train_label"))
     train, test = _open_lists(where) if listed else _open_folders(where)
+    train, test = (replace(part, unreadable=Unreadable(max_unreadable, len(part)))
+                   for part in (train, test))
     return train.in_memory(), test.in_memory()
 
 
@@ -189,8 +201,8 @@ def _read_list(path: str, where: str, classes: Optional[int]
             if not line or line.startswith("#"):
                 continue
             fields = line.rsplit(None, 1)  # a path may hold blanks
-            if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit()):
-                raise OfaError(f"{path}:{number}: {line!r} is not 'path label' with an integer "
+            if len(fields) != 2 or "\0" in line or not re.fullmatch("[0-9]{1,6}", fields[1]):
+                raise OfaError(f"{path}:{number}: {line[:200]!r} is not 'path label' with an integer "
                                "label from 0")
             if classes is not None and int(fields[1]) >= classes:
                 raise OfaError(f"{path}:{number}: label {fields[1]} is out of range; the training "

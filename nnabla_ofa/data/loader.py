@@ -17,7 +17,9 @@ import numpy as np
 
 from ..errors import OfaError
 from .datasets import Dataset
+from .decode import UnreadableImage
 from .transforms import N_UNIFORM, Augment, train_image, valid_image
+from .unreadable import readable
 
 _ORDER, _UNIFORMS, _CALIBRATION = 1, 2, 3  # independent streams of one seed
 
@@ -68,7 +70,7 @@ class TrainLoader:
         RGB, and labels int32 (B,); `sizes(g)` is the image size of micro-batch g, in pixels.
 
         Micro-batches that do not fill a step of `accumulate` are left out. Closing the iterator, or
-        an error in it, ends its threads. Raises OfaError, naming the file, for an unreadable image.
+        an error in it, ends its threads. An unreadable image is passed over (see unreadable.py).
         """
         order = _generator(_ORDER, self.seed, self.stage, epoch).permutation(len(self.dataset))
         steps = range(start_step, self.steps_per_epoch(accumulate) * accumulate)
@@ -78,7 +80,8 @@ class TrainLoader:
             indices, size = order[start:start + self.batch_size], sizes(step)
             images = np.empty((len(indices), size, size, 3), np.uint8)
             for row, (index, u) in enumerate(zip(indices, self._uniforms(epoch, start).tolist())):
-                images[row] = train_image(self.dataset, index, size, self.augment, u)
+                images[row] = readable(self.dataset, index, lambda i, u=u: train_image(
+                    self.dataset, i, size, self.augment, u))
             return images, self.dataset.labels[indices]
 
         return _ahead(batch, steps, self.workers)
@@ -94,6 +97,7 @@ def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_siz
                   augment: Augment, rank: int = 0, ranks: int = 1, workers: int = 2
                   ) -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
     """For calibration and evaluation: each of `indices` exactly once, in order, not augmented.
+    Unreadable images are left out.
 
     Yields (number, images uint8 (B, size, size, 3), labels int32 (B,)); the last may be smaller.
     Batch `number` goes to rank number % ranks, so a batch is the same under any number of ranks.
@@ -103,11 +107,17 @@ def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_siz
     def batch(number: int) -> Tuple[int, np.ndarray, np.ndarray]:
         chosen = indices[number * batch_size:(number + 1) * batch_size]
         images = np.empty((len(chosen), size, size, 3), np.uint8)
+        read = np.ones(len(chosen), bool)
         for row, index in enumerate(chosen):
-            images[row] = valid_image(dataset, index, size, augment)
-        return number, images, dataset.labels[chosen]
+            try:
+                images[row] = valid_image(dataset, index, size, augment)
+            except UnreadableImage as error:
+                dataset.unreadable.note(error)
+                read[row] = False
+        return number, images[read], dataset.labels[chosen[read]]
 
-    return _ahead(batch, range(rank, -(-len(indices) // batch_size), ranks), workers)
+    batches = _ahead(batch, range(rank, -(-len(indices) // batch_size), ranks), workers)
+    return filter(lambda one: len(one[2]), batches)
 
 
 def calibration_indices(n_total: int, count: int, seed: int) -> np.ndarray:

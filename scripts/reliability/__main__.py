@@ -1,0 +1,86 @@
+"""Everything behind results/reliability.md, a piece a call; each writes its record.
+
+    python scripts/reliability resume              # 20 kills of a run on one process: 5 minutes
+    python scripts/reliability resume --ranks 2    # ... of a run on two
+    python scripts/reliability damage              # files cut short, flipped, zeroed: 2 minutes
+    python scripts/reliability disk                # a run on a disk that fills up (needs root)
+    python scripts/reliability tests               # the tests of faults, fuzz and numbers, counted
+    python runners/tables.py                       # the page, from the records
+
+An interrupted `resume` goes on when the command is repeated; delete --work to begin anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+
+import damage  # noqa: E402
+import disk  # noqa: E402
+import nnabla as nn  # noqa: E402
+import resume  # noqa: E402
+import suite  # noqa: E402
+from nnabla.ext_utils import get_extension_context  # noqa: E402
+
+from nnabla_ofa import records  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("piece", choices=("resume", "damage", "disk", "tests"))
+    parser.add_argument("--ranks", type=int, default=1, help="processes of `resume`")
+    parser.add_argument("--times", type=int, help="kills (default 20), or trials of each damage (100)")
+    parser.add_argument("--examples", type=int, default=2000, help="of each fuzz test")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/reliability")
+    parser.add_argument("--records", type=Path, default=ROOT / "results/records")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that runs are stopped, too
+    nn.set_default_context(get_extension_context("cpu"))
+    start = time.time()
+    name, found = globals()[f"piece_{args.piece}"](args)
+    command = " ".join(["python scripts/reliability", *map(shlex.quote, sys.argv[1:])])
+    record = {**records.describe_run(command, args.seed, args.ranks), "kind": "reliability",
+              "recipe": "reliability", "stage": name, "space": "",
+              "settings": {}, "seconds": round(time.time() - start, 1), **found}
+    print(f"record: {records.write(args.records, record)}")
+    lost = sum(row["lost"] for row in found["results"])
+    sys.exit(f"{lost} lost" if lost else 0)
+
+
+def piece_resume(args):
+    kills, wrong, compared = resume.resume(args.work, args.times or 20, args.ranks, args.seed)
+    hit = [kill for kill in kills if kill["killed"] != "too late"]
+    torn = sum(kill["half_written"] for kill in hit)
+    what = (f"kill -9 of {'a run' if args.ranks == 1 else f'a run on {args.ranks} ranks'} in all six stages "
+            "and fine-tuning, then the same command again")
+    came_out = {"all bits as of a run left alone": sum(kill["equal"] for kill in hit),
+                "different": sum(not kill["equal"] for kill in hit),
+                "of these, a checkpoint half written": torn}
+    row = {"what": what, "times": len(hit), "came_out": {k: n for k, n in came_out.items() if n},
+           "lost": len(wrong)}
+    return f"resume-{args.ranks}", {"results": [row], "kills": kills, "compared": compared}
+
+
+def piece_damage(args):
+    return "damage", {"results": damage.trials(args.work / "damage", args.times or 100, args.seed)}
+
+
+def piece_disk(args):
+    return "disk", {"results": disk.trials(args.work / "disk")}
+
+
+def piece_tests(args):
+    return "tests", {"results": suite.trials(args.examples), "fuzz_examples": args.examples}
+
+
+if __name__ == "__main__":
+    main()

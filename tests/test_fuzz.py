@@ -1,0 +1,296 @@
+"""Whatever is in a name, a recipe or a file: it works, or it is one OfaError; nothing in it is run.
+
+Every test draws the same examples each time. OFA_FUZZ_EXAMPLES is their number (default 100).
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import nnabla_ofa as ofa
+from nnabla_ofa import checkpoint, records
+from nnabla_ofa.checkpoint import load_network
+from nnabla_ofa.data import open_dataset
+from nnabla_ofa.data.decode import read_image
+from nnabla_ofa.errors import OfaError
+from nnabla_ofa.recipe import ARGS, from_settings, load_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGEST = "K357_E0.6+0.8+1_D123"
+fuzz = settings(max_examples=int(os.environ.get("OFA_FUZZ_EXAMPLES", "100")), derandomize=True,
+                deadline=None, database=None, suppress_health_check=list(HealthCheck))
+
+
+def attempt(read, *arguments):
+    """What `read` gives, or None where it raises the documented error, in one line."""
+    try:
+        return read(*arguments)
+    except OfaError as error:
+        assert "\n" not in str(error) and len(str(error)) < 5000
+        return None
+
+
+def edited(whole, pieces):
+    """`whole` (text or bytes), a few stretches of which are cut out or replaced by `pieces`."""
+    def edit(edits):
+        result = whole
+        for place, length, piece in edits:
+            start = int(place * len(result))
+            result = result[:start] + piece + result[start + length:]
+        return result
+    one = st.tuples(st.floats(0, 1), st.sampled_from([0, 0, 1, 1, 2, 8, 64, 100000]), pieces)
+    return st.lists(one, min_size=1, max_size=4).map(edit)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    | st.sampled_from([LARGEST, "XP1 7x7 3", "cosine", 0, 1, -1, 10 ** 400]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=8)
+
+
+@st.composite
+def replaced(draw, tree):
+    """A tree of dicts and lists, one place of which holds another value."""
+    tree = json.loads(json.dumps(tree))
+    node = tree
+    while True:
+        key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        if not isinstance(node[key], (dict, list)) or not node[key] or draw(st.booleans()):
+            break
+        node = node[key]
+    if isinstance(node, dict) and draw(st.booleans()):
+        key = draw(st.text(max_size=8))
+    node[key] = draw(values)
+    return tree
+
+
+# Grammar -----------------------------------------------------------------------------------------
+
+FAMILIES = ofa.Xception(), ofa.ResNet20()
+SMALLER = {FAMILIES[0]: FAMILIES[0].space("K35_E0.8+1_D12"), FAMILIES[1]: FAMILIES[1].space("C8_C4-8_C8")}
+
+
+@fuzz
+@given(st.text() | edited("C4-16_C4-32_C4-64", st.text("0123456789C_-", max_size=3))
+       | edited(LARGEST, st.text("0123456789KED_+.e- ", max_size=3))
+       | st.from_regex(r"K[3579]{1,3}_E(0\.\d|1)(\+(0\.\d|1)){0,2}_D[0-4]{1,3}"))
+def test_space_names(text):
+    for family in FAMILIES:
+        space = attempt(family.space, text)
+        assert space is None or family.space(str(space)) == space and space.largest() in space
+
+
+@fuzz
+@given(st.text() | edited("-".join("8" * 20), st.text("0123456789- ", max_size=3))
+       | edited(", ".join(["XP0.8 3x3 2"] * 8), st.text("XP0.12345678x ,'[]", max_size=4))
+       | st.from_regex(r"(XP(0\.[68]|1) (3x3|5x5|7x7) [123], ?){7}XP(0\.[68]|1) (3x3|5x5) [0-4]"))
+def test_subnet_names(text):
+    for family in FAMILIES:
+        arch = attempt(family.arch, text)
+        assert arch is None or family.arch(str(arch)) == arch
+        net = ofa.Network(family, SMALLER[family])
+        assert attempt(net.arch, text) in (None, arch)
+
+
+# Recipes -----------------------------------------------------------------------------------------
+
+RECIPE = (ARGS / "xception_digits.yaml").read_text(encoding="utf-8")
+TOKENS = st.text(max_size=4) | st.sampled_from(
+    ["&a ", "*a", "<<: *a", "!!int x", "!!timestamp x", "!!python/object/apply:os.abort []", "2001-99-99",
+     ".nan", ".inf", "- ", ": ", "{", "[", "? ", "|\n", "'", "%YAML 9", "---", "0x", "1" * 5000, "[" * 3000,
+     "\t", "&a [*a]"])
+
+
+@fuzz
+@given(text=st.text() | edited(RECIPE, TOKENS))
+def test_recipe_files(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    recipe = attempt(load_recipe, path)
+    assert recipe is None or from_settings(recipe.settings()) == recipe
+
+
+@fuzz
+@given(replaced(load_recipe("xception_digits").settings()))
+def test_recipe_values(settings):
+    recipe = attempt(from_settings, settings)
+    assert recipe is None or from_settings(recipe.settings()) == recipe
+
+
+KEYS = ["net.width_mult", "net.middle_blocks", "net.widths", "data.image_sizes", "data.augment.scale",
+        "data.augment.pad", "train.batch_size", "train.clip_grad", "stages", "stages.kernel",
+        "stages.kernel.lr", "stages.kernel.start", "finetune.subnet", "name", "train", "data.augment"]
+
+
+@fuzz
+@given(st.text() | st.builds("{}={}".format, st.sampled_from(KEYS) | st.text(".abc", max_size=4),
+                             TOKENS | values.map(lambda v: yaml.safe_dump(v, default_flow_style=True))))
+def test_overrides(text):
+    recipe = attempt(load_recipe, "xception_digits", [text])
+    assert recipe is None or from_settings(recipe.settings()) == recipe
+
+
+def test_a_small_recipe_that_unfolds_to_gigabytes_is_one_short_error(tmp_path):
+    lines = ["a: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{chr(98 + i)}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(12)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines + ["net: {widths: *a12}"]))
+    assert attempt(load_recipe, tmp_path / "bomb.yaml") is None
+    (tmp_path / "bomb.yaml").write_text("\n".join([*lines, RECIPE.replace("[16, 20, 24, 28]", "*a12")]))
+    assert attempt(load_recipe, tmp_path / "bomb.yaml") is None
+
+
+# Files -------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def network_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "net.h5"
+    config = ofa.Xception(classes=3, widths=(8,) * 8, middle_blocks=1, stem_stride=1)
+    ofa.Network.create(config, "K35_E1_D12").save(path)
+    return path
+
+
+def signed(content):
+    """`content` with the checksum that belongs to it, as only who means harm would write it."""
+    start = len(checkpoint.MAGIC) + 65
+    digest = hashlib.sha256(content[start:]).hexdigest()
+    return checkpoint.MAGIC + digest.encode() + b"\n" + content[start:]
+
+
+@fuzz
+@given(data=st.data())
+def test_damaged_networks_never_pass(network_file, data):
+    whole = network_file.read_bytes()
+    path = network_file.with_name("damaged.h5")
+    path.write_bytes(data.draw(edited(whole, st.binary(max_size=4))))
+    assert path.read_bytes() == whole or attempt(ofa.load, path) is None
+
+
+@fuzz
+@given(data=st.data())
+def test_networks_with_a_forged_checksum(network_file, data):
+    """First the described network, then HDF5's own structures, which lie between and behind arrays."""
+    whole = network_file.read_bytes()
+    meta = checkpoint.load(network_file)[1]
+    header = json.dumps(data.draw(replaced(meta))).encode() + b"\n"
+    path, start = network_file.with_name("forged.h5"), len(checkpoint.MAGIC) + 65
+    body = whole.index(b"\x89HDF")
+    path.write_bytes(signed(whole[:start] + header.ljust(body - start) + whole[body:]))
+    attempt(load_network, path)
+    path.write_bytes(signed(data.draw(edited(whole, st.binary(max_size=4)))))
+    attempt(load_network, path)
+    path.write_bytes(whole[body:])
+    attempt(lambda: ofa.load(path, widths=(8,) * 8, classes=3))
+
+
+@fuzz
+@given(content=st.binary() | edited(b"images/a.png 0\nimages/b c.png 1\n# no image\n",
+                                    st.binary(max_size=4) | st.sampled_from([b" 9" * 300, b"\0", b" 1\n"])))
+def test_list_files(tmp_path_factory, content):
+    folder = tmp_path_factory.getbasetemp() / "lists"
+    folder.mkdir(exist_ok=True)
+    for name in ("train_label", "val_label"):
+        (folder / name).write_bytes(content)
+    found = attempt(open_dataset, folder)
+    if found is not None:
+        train = found[0]
+        assert len(train.paths) == len(train.labels) and train.labels.max() < len(train.classes)
+        attempt(train.decode, 0)
+
+
+RECORD = json.loads(next((ROOT / "results/records").rglob("train-*.json")).read_text())
+
+
+@fuzz
+@given(text=st.text() | edited(records.to_text(RECORD), st.text(max_size=4))
+       | replaced(RECORD).map(lambda tree: json.dumps(tree)) | values.map(json.dumps))
+def test_record_files(tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp() / "records"
+    path = folder / records.relative_path(RECORD)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    attempt(records.read, folder)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".bmp"])
+def test_image_files(tmp_path_factory, extension):
+    path = tmp_path_factory.getbasetemp() / f"fuzzed{extension}"
+    whole = cv2.imencode(extension, PIXELS)[1].tobytes()
+
+    @fuzz
+    @given(st.binary() | edited(whole, st.binary(max_size=4)))
+    def one(content):
+        path.write_bytes(content)
+        image = attempt(read_image, str(path))
+        assert image is None or image.ndim == 3 and image.dtype == np.uint8
+
+    one()
+
+
+# No code out of files ----------------------------------------------------------------------------
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_nothing_in_a_file_is_run(tmp_path):
+    went_off, path = tmp_path / "went off", tmp_path / "weights.h5"
+    with pytest.raises(OfaError, match="YAML"):
+        load_recipe("xception_digits", [f"name=!!python/object/apply:os.mkdir ['{went_off}']"])
+    path.write_bytes(pickle.dumps(Bomb(went_off)))
+    with pytest.raises(OfaError):
+        ofa.load(path, widths=(8,) * 8, classes=3)
+    with open(path, "wb") as file:
+        np.save(file, np.array([Bomb(went_off)], object), allow_pickle=True)
+    with pytest.raises(OfaError):
+        ofa.load(path, widths=(8,) * 8, classes=3)
+    with h5py.File(path, "w") as file:
+        file["w"] = np.frombuffer(pickle.dumps(Bomb(went_off)), "V1")
+        file["text"] = "import os"
+    with pytest.raises(OfaError, match="plain array"):
+        ofa.load(path, widths=(8,) * 8, classes=3)
+    assert not went_off.exists()
+
+
+def test_arrays_of_other_files_are_not_read(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(64))
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_dataset("w", (4,), "f4", external=[(str(secret), 0, 16)])
+        file["link"] = h5py.ExternalLink(str(secret), "/")
+    with pytest.raises(ValueError, match="plain array"):
+        checkpoint.read_hdf5(tmp_path / "w.h5")
+
+
+FORBIDDEN = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "eval", "exec", "unsafe_load",
+             "full_load", "allow_pickle", "load_parameters"}
+
+
+def test_the_sources_have_no_way_to_run_a_file():
+    for path in [*(ROOT / "nnabla_ofa").rglob("*.py"), *(ROOT / "runners").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = {getattr(node, key, None) for key in ("id", "attr", "arg", "module")}
+            names |= {alias.name for alias in getattr(node, "names", ()) if isinstance(alias, ast.alias)}
+            assert not names & FORBIDDEN, (path, getattr(node, "lineno", 0), names & FORBIDDEN)
+            if isinstance(node, ast.Attribute) and node.attr == "load":
+                assert getattr(node.value, "id", "") not in ("yaml", "np", "nn"), (path, node.lineno)
