@@ -17,6 +17,7 @@ from nnabla_ofa.data import (
     fixed_batches,
     normalise,
     open_dataset,
+    opencv,
     split,
 )
 from nnabla_ofa.data.decode import read_image
@@ -27,11 +28,10 @@ from nnabla_ofa.data.transforms import (
     TOP,
     cut,
     train_box,
-    train_image,
     twist_colours,
     valid_box,
-    valid_image,
 )
+from nnabla_ofa.data.views import train_images, valid_images
 from nnabla_ofa.errors import OfaError
 
 PLAIN = Augment(crop="none", flip=False, valid_resize=1)
@@ -45,6 +45,14 @@ def numbers(**columns):
     for name, value in columns.items():
         row[{"flip": FLIP, "left": LEFT, "top": TOP}[name]] = value
     return row
+
+
+def train_image(dataset, index, size, augment, u):
+    return next(iter(train_images(dataset, [index], size, augment, [u], opencv.pixels)))
+
+
+def valid_image(dataset, index, size, augment):
+    return next(iter(valid_images(dataset, [index], size, augment, opencv.pixels)))
 
 
 def scene(height, width, seed=0):

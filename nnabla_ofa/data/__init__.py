@@ -7,9 +7,10 @@
         x = normalise(images, loader.augment)         # float32 (64, 3, 128, 128)
 """
 
+from .backends import BACKENDS
 from .datasets import Dataset, open_dataset, split
 from .loader import TrainLoader, calibration_indices, fixed_batches
 from .transforms import Augment, normalise
 
-__all__ = ["Augment", "Dataset", "TrainLoader", "calibration_indices", "fixed_batches",
+__all__ = ["BACKENDS", "Augment", "Dataset", "TrainLoader", "calibration_indices", "fixed_batches",
            "normalise", "open_dataset", "split"]

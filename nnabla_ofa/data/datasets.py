@@ -6,7 +6,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -41,12 +41,9 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def decode(self, index: int, reduction: Optional[Callable[[int, int], int]] = None
-               ) -> np.ndarray:
-        """Image `index`: uint8 (H, W, 3), RGB; see `decode.read_image` for `reduction`, errors."""
-        if self.images is not None:
-            return self.images[index]
-        return read_image(self.paths[index], reduction)
+    def decode(self, index: int) -> np.ndarray:
+        """Image `index` as it is stored: uint8 (H, W, 3), RGB; see `decode.read_image` for errors."""
+        return read_image(self.paths[index]) if self.images is None else self.images[index]
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """The images at `indices`, in that order."""

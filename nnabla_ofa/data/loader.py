@@ -16,10 +16,12 @@ import cv2
 import numpy as np
 
 from ..errors import OfaError
+from .backends import open_backend
 from .datasets import Dataset
 from .decode import UnreadableImage
-from .transforms import N_UNIFORM, Augment, train_image, valid_image
+from .transforms import N_UNIFORM, Augment
 from .unreadable import readable
+from .views import train_images, valid_images
 
 _ORDER, _UNIFORMS, _CALIBRATION = 1, 2, 3  # independent streams of one seed
 
@@ -36,7 +38,8 @@ class TrainLoader:
     in the next epoch that is other images.
 
     batch_size: images a rank and micro-batch; stage: a number or a name; workers: decoding threads,
-    0 = the calling thread. Raises OfaError if the data set does not fill one micro-batch.
+    0 = the calling thread; backend: what decodes, see backends.py. Raises OfaError if the data set
+    does not fill one micro-batch, or the back end lacks what it needs.
     """
 
     dataset: Dataset
@@ -47,6 +50,7 @@ class TrainLoader:
     rank: int = 0
     ranks: int = 1
     workers: int = 2
+    backend: str = "opencv"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.ranks:
@@ -54,6 +58,7 @@ class TrainLoader:
         if self.batch_size < 1:
             raise OfaError(f"batch_size: {self.batch_size} is not 1 or more")
         self.steps_per_epoch()
+        open_backend(self.backend)
 
     def steps_per_epoch(self, accumulate: int = 1) -> int:
         """Steps of `accumulate` micro-batches in an epoch, at least 1."""
@@ -73,15 +78,23 @@ class TrainLoader:
         an error in it, ends its threads. An unreadable image is passed over (see unreadable.py).
         """
         order = _generator(_ORDER, self.seed, self.stage, epoch).permutation(len(self.dataset))
+        backend = open_backend(self.backend)
         steps = range(start_step, self.steps_per_epoch(accumulate) * accumulate)
 
         def batch(step: int) -> Tuple[np.ndarray, np.ndarray]:
             start = (step * self.ranks + self.rank) * self.batch_size
             indices, size = order[start:start + self.batch_size], sizes(step)
-            images = np.empty((len(indices), size, size, 3), np.uint8)
-            for row, (index, u) in enumerate(zip(indices, self._uniforms(epoch, start).tolist())):
-                images[row] = readable(self.dataset, index, lambda i, u=u: train_image(
-                    self.dataset, i, size, self.augment, u))
+            rows = self._uniforms(epoch, start).tolist()
+
+            def look(chosen: Sequence[int], numbers: Sequence[Sequence[float]]) -> np.ndarray:
+                return _stack(train_images(self.dataset, chosen, size, self.augment, numbers, backend),
+                              len(chosen), size)
+
+            try:
+                images = look(indices, rows)
+            except UnreadableImage:  # one by one, each with another image in its place
+                images = _stack((readable(self.dataset, i, lambda j, u=u: look([j], [u])[0])
+                                 for i, u in zip(indices, rows)), len(indices), size)
             return images, self.dataset.labels[indices]
 
         return _ahead(batch, steps, self.workers)
@@ -94,27 +107,34 @@ class TrainLoader:
 
 
 def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_size: int,
-                  augment: Augment, rank: int = 0, ranks: int = 1, workers: int = 2
-                  ) -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
+                  augment: Augment, rank: int = 0, ranks: int = 1, workers: int = 2,
+                  backend: str = "opencv") -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
     """For calibration and evaluation: each of `indices` exactly once, in order, not augmented.
     Unreadable images are left out.
 
     Yields (number, images uint8 (B, size, size, 3), labels int32 (B,)); the last may be smaller.
     Batch `number` goes to rank number % ranks, so a batch is the same under any number of ranks.
     """
-    indices = np.asarray(indices, np.int64)
+    indices, decoder = np.asarray(indices, np.int64), open_backend(backend)
+
+    def look(chosen: Sequence[int]) -> np.ndarray:
+        return _stack(valid_images(dataset, chosen, size, augment, decoder), len(chosen), size)
+
+    def tried(index: int) -> Sequence[np.ndarray]:
+        try:
+            return look([index])
+        except UnreadableImage as error:
+            dataset.unreadable.note(error)
+            return ()
 
     def batch(number: int) -> Tuple[int, np.ndarray, np.ndarray]:
         chosen = indices[number * batch_size:(number + 1) * batch_size]
-        images = np.empty((len(chosen), size, size, 3), np.uint8)
-        read = np.ones(len(chosen), bool)
-        for row, index in enumerate(chosen):
-            try:
-                images[row] = valid_image(dataset, index, size, augment)
-            except UnreadableImage as error:
-                dataset.unreadable.note(error)
-                read[row] = False
-        return number, images[read], dataset.labels[chosen[read]]
+        try:
+            return number, look(chosen), dataset.labels[chosen]
+        except UnreadableImage:  # one by one
+            found = [(index, image) for index in chosen for image in tried(index)]
+            chosen = [index for index, _ in found]
+            return number, _stack((image for _, image in found), len(found), size), dataset.labels[chosen]
 
     batches = _ahead(batch, range(rank, -(-len(indices) // batch_size), ranks), workers)
     return filter(lambda one: len(one[2]), batches)
@@ -123,6 +143,14 @@ def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_siz
 def calibration_indices(n_total: int, count: int, seed: int) -> np.ndarray:
     """`count` different indices below `n_total`, or all if there are fewer, ascending: int64."""
     return np.sort(_generator(_CALIBRATION, seed).permutation(n_total)[:count])
+
+
+def _stack(images: Iterable[np.ndarray], count: int, size: int) -> np.ndarray:
+    """One array of `count` images, filled as they come."""
+    batch = np.empty((count, size, size, 3), np.uint8)
+    for row, image in enumerate(images):
+        batch[row] = image
+    return batch
 
 
 def _ahead(function: Callable, items: Iterable, workers: int) -> Iterator:
