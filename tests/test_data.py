@@ -167,7 +167,7 @@ def test_bad_folders_say_what_is_wrong(tmp_path):
             open_dataset(root)
         return str(error.value)
 
-    assert "neither 'digits' nor a folder" in message(tmp_path / "nowhere")
+    assert "neither a folder, nor a CIFAR archive, nor one of digits," in message(tmp_path / "nowhere")
     assert "needs class folders train/<class>/" in message(tmp_path)
     (tmp_path / "train").mkdir()
     (tmp_path / "val" / "ant").mkdir(parents=True)
