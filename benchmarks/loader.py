@@ -99,10 +99,12 @@ def plain_dali(paths: List[str], task: str, size: int, workers: int) -> Pass:
 
     mean, std = ([255 * value for value in values] for values in (AUGMENT.mean, AUGMENT.std))
 
-    @pipeline_def(batch_size=BATCH, num_threads=workers, device_id=None, seed=0)
+    # synchronous: on one core to run ahead gains nothing, and would take from the others' turns
+    @pipeline_def(batch_size=BATCH, num_threads=workers, device_id=None, seed=0,
+                  prefetch_queue_depth=1, exec_async=False, exec_pipelined=False)
     def graph():
         jpegs, labels = fn.readers.file(files=paths, labels=[0] * len(paths),
-                                        random_shuffle=task == "training")
+                                        random_shuffle=task == "training", prefetch_queue_depth=1)
         if task == "training":
             images = fn.decoders.image_random_crop(
                 jpegs, random_area=list(AUGMENT.scale), random_aspect_ratio=list(AUGMENT.ratio))
