@@ -19,19 +19,10 @@ from nnabla_ofa.data import (
     open_dataset,
     split,
 )
+from nnabla_ofa.data.boxes import cut, train_box, valid_box
+from nnabla_ofa.data.colour import twist_colours
 from nnabla_ofa.data.decode import read_image
-from nnabla_ofa.data.transforms import (
-    FLIP,
-    LEFT,
-    N_UNIFORM,
-    TOP,
-    cut,
-    train_box,
-    train_image,
-    twist_colours,
-    valid_box,
-    valid_image,
-)
+from nnabla_ofa.data.transforms import FLIP, LEFT, N_UNIFORM, TOP, train_image, valid_image
 from nnabla_ofa.errors import OfaError
 
 PLAIN = Augment(crop="none", flip=False, valid_resize=1)

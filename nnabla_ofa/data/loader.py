@@ -16,8 +16,10 @@ import cv2
 import numpy as np
 
 from ..errors import OfaError
+from .augment import Augment
 from .datasets import Dataset
-from .transforms import N_UNIFORM, Augment, train_image, valid_image
+from .mix import MIX_UNIFORMS, mix, one_hot
+from .transforms import N_UNIFORM, further, train_image, valid_image
 
 _ORDER, _UNIFORMS, _CALIBRATION = 1, 2, 3  # independent streams of one seed
 
@@ -28,10 +30,10 @@ class TrainLoader:
 
     An epoch is a permutation of the data set by (seed, stage, epoch). Its place p holds an image
     and row p of a table of uniform random numbers, which fix the augmentation. Micro-batch g takes
-    the places from g * batch_size * ranks on, each rank its `batch_size` of them in turn. So the
-    same images, augmented alike, enter a step however it is divided into ranks and accumulated
-    micro-batches, and an epoch can start anywhere. What does not fill a micro-batch is left out;
-    in the next epoch that is other images.
+    the places from g * batch_size * ranks on, each rank its `batch_size` of them in turn, within
+    which Mixup and CutMix pair them. So the same images, augmented alike, enter a step however it
+    is divided into ranks and accumulated micro-batches, and an epoch can start anywhere. What does
+    not fill a micro-batch is left out; in the next epoch that is other images.
 
     batch_size: images a rank and micro-batch; stage: a number or a name; workers: decoding threads,
     0 = the calling thread. Raises OfaError if the data set does not fill one micro-batch.
@@ -65,7 +67,8 @@ class TrainLoader:
     def epoch(self, epoch: int, sizes: Callable[[int], int], start_step: int = 0,
               accumulate: int = 1) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """The epoch's micro-batches from number `start_step` on: images uint8 (B, size, size, 3),
-        RGB, and labels int32 (B,); `sizes(g)` is the image size of micro-batch g, in pixels.
+        RGB, and labels int32 (B,), or with Mixup or CutMix targets float32 (B, classes); `sizes(g)`
+        is the image size of micro-batch g, in pixels.
 
         Micro-batches that do not fill a step of `accumulate` are left out. Closing the iterator, or
         an error in it, ends its threads. Raises OfaError, naming the file, for an unreadable image.
@@ -79,15 +82,29 @@ class TrainLoader:
             images = np.empty((len(indices), size, size, 3), np.uint8)
             for row, (index, u) in enumerate(zip(indices, self._uniforms(epoch, start).tolist())):
                 images[row] = train_image(self.dataset, index, size, self.augment, u)
-            return images, self.dataset.labels[indices]
+            return self._mixed(images, self.dataset.labels[indices], epoch, start)
 
         return _ahead(batch, steps, self.workers)
 
+    def _mixed(self, images: np.ndarray, labels: np.ndarray, epoch: int, start: int
+               ) -> Tuple[np.ndarray, np.ndarray]:
+        if not self.augment.mixes():
+            return images, labels
+        u = self._table("mix", epoch, start // self.batch_size, 1, MIX_UNIFORMS)[0]
+        return mix(images, one_hot(labels, len(self.dataset.classes)), self.augment, u)
+
     def _uniforms(self, epoch: int, start: int) -> np.ndarray:
-        """Rows `start` and on of the epoch's table: float64 (batch_size, N_UNIFORM) in [0, 1)."""
-        generator = _generator(_UNIFORMS, self.seed, self.stage, epoch)
-        generator.bit_generator.advance(start * N_UNIFORM)  # a number is one state of PCG64
-        return generator.random((self.batch_size, N_UNIFORM))
+        """The rows of the images from place `start` on: float64 (batch_size, row_length)."""
+        streams = [(_UNIFORMS, N_UNIFORM), *((f.name, f.uniforms) for f in further(self.augment))]
+        return np.hstack([self._table(stream, epoch, start, self.batch_size, columns)
+                          for stream, columns in streams])
+
+    def _table(self, stream: Union[int, str], epoch: int, start: int, rows: int, columns: int
+               ) -> np.ndarray:
+        """Rows `start` and on of a stream's table of uniform numbers: (rows, columns) in [0, 1)."""
+        generator = _generator(stream, self.seed, self.stage, epoch)
+        generator.bit_generator.advance(start * columns)  # a number is one state of PCG64
+        return generator.random((rows, columns))
 
 
 def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_size: int,
