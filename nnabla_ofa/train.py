@@ -25,14 +25,14 @@ from .arch import Arch
 from .comm import require_agreement
 from .data import Dataset, TrainLoader, normalise
 from .errors import OfaError
-from .losses import loss_gradients
+from .losses import hits, loss_gradients
 from .monitor import SeriesLog
 from .optimiser import Optimiser
 from .recipe import Recipe, Stage, Train
 from .supernet import Network
 
 Teacher = Callable[[np.ndarray], np.ndarray]  # images (N, 3, s, s) -> logits (N, classes)
-Pass = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]  # images, labels, dropout mask
+Pass = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]  # images, labels or targets, dropout mask
 
 
 def generator(seed: int, stage: str, epoch: int, step: int, purpose: str) -> np.random.Generator:
@@ -69,7 +69,7 @@ class Stepper:
              archs: Sequence[Arch], lr: float, accumulate: int) -> Tuple[float, float]:
         """Mean loss and top-1 of this rank's `accumulate` passes (images, labels, dropout mask)."""
         self.optimiser.zero_grad()
-        loss = hits = count = 0.0
+        loss = right = count = 0.0
         for images, labels, mask in passes:
             x = nn.Variable.from_numpy_array(images)
             mask = None if mask is None else nn.Variable.from_numpy_array(mask)
@@ -79,11 +79,11 @@ class Stepper:
             teacher = self.teachers.get(images.shape[-1])
             loss += loss_gradients(outputs, labels, self.settings, 1 / accumulate,
                                    teacher(images) if teacher else None) / accumulate
-            hits += sum((y.d.argmax(axis=1) == labels).sum() for y in outputs) / len(outputs)
+            right += sum(hits(y.d, labels) for y in outputs) / len(outputs)
             count += len(labels)
             sink.backward(clear_buffer=True)
         self.comm.average_gradients(list(self.optimiser.touched().values()))
-        loss, top1 = self.comm.add(np.array([loss, hits / count])) / self.comm.size
+        loss, top1 = self.comm.add(np.array([loss, right / count])) / self.comm.size
         if not np.isfinite(loss) or not self.optimiser.finite():
             raise NotFinite(loss, self.optimiser.touched())
         self.optimiser.update(lr)

@@ -83,9 +83,18 @@ def show_data(args) -> None:
                              workers=data.workers, backend=data.backend)
         images, labels = next(loader.epoch(args.epoch, lambda step: size))
     args.save.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(images, [train.classes[label] for label in labels], args.columns).save(args.save)
+    captions = [caption(label, train.classes) for label in labels]
+    contact_sheet(images, captions, args.columns).save(args.save)
     print(f"wrote {args.save}: {len(images)} {args.split} images at {size} pixels as recipe "
           f"{recipe.name} on {data.source} has them, decoded by {data.backend}")
+
+
+def caption(label, classes) -> str:
+    """A label's class; of mixed targets, a float a class, the shares: "60% cat 40% dog"."""
+    if np.ndim(label) == 0:
+        return classes[label]
+    shares = np.argsort(-label, kind="stable")[:np.count_nonzero(label)]
+    return " ".join(f"{label[i]:.0%} {classes[i]}" for i in shares)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,17 +20,10 @@ from nnabla_ofa.data import (
     opencv,
     split,
 )
+from nnabla_ofa.data.boxes import cut, train_box, valid_box
+from nnabla_ofa.data.colour import twist_colours
 from nnabla_ofa.data.decode import read_image
-from nnabla_ofa.data.transforms import (
-    FLIP,
-    LEFT,
-    N_UNIFORM,
-    TOP,
-    cut,
-    train_box,
-    twist_colours,
-    valid_box,
-)
+from nnabla_ofa.data.transforms import FLIP, LEFT, N_UNIFORM, TOP
 from nnabla_ofa.data.views import train_images, valid_images
 from nnabla_ofa.errors import OfaError
 

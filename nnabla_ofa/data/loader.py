@@ -16,10 +16,12 @@ import cv2
 import numpy as np
 
 from ..errors import OfaError
+from .augment import Augment
 from .backends import open_backend
 from .datasets import Dataset
 from .decode import UnreadableImage
-from .transforms import N_UNIFORM, Augment
+from .mix import MIX_UNIFORMS, mix, one_hot
+from .transforms import N_UNIFORM, further
 from .unreadable import readable
 from .views import train_images, valid_images
 
@@ -32,10 +34,10 @@ class TrainLoader:
 
     An epoch is a permutation of the data set by (seed, stage, epoch). Its place p holds an image
     and row p of a table of uniform random numbers, which fix the augmentation. Micro-batch g takes
-    the places from g * batch_size * ranks on, each rank its `batch_size` of them in turn. So the
-    same images, augmented alike, enter a step however it is divided into ranks and accumulated
-    micro-batches, and an epoch can start anywhere. What does not fill a micro-batch is left out;
-    in the next epoch that is other images.
+    the places from g * batch_size * ranks on, each rank its `batch_size` of them in turn, within
+    which Mixup and CutMix pair them. So the same images, augmented alike, enter a step however it
+    is divided into ranks and accumulated micro-batches, and an epoch can start anywhere. What does
+    not fill a micro-batch is left out; in the next epoch that is other images.
 
     batch_size: images a rank and micro-batch; stage: a number or a name; workers: decoding threads,
     0 = the calling thread; backend: what decodes, see backends.py. Raises OfaError if the data set
@@ -72,7 +74,8 @@ class TrainLoader:
     def epoch(self, epoch: int, sizes: Callable[[int], int], start_step: int = 0,
               accumulate: int = 1) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """The epoch's micro-batches from number `start_step` on: images uint8 (B, size, size, 3),
-        RGB, and labels int32 (B,); `sizes(g)` is the image size of micro-batch g, in pixels.
+        RGB, and labels int32 (B,), or with Mixup or CutMix targets float32 (B, classes); `sizes(g)`
+        is the image size of micro-batch g, in pixels.
 
         Micro-batches that do not fill a step of `accumulate` are left out. Closing the iterator, or
         an error in it, ends its threads. An unreadable image is passed over (see unreadable.py).
@@ -95,15 +98,29 @@ class TrainLoader:
             except UnreadableImage:  # one by one, each with another image in its place
                 images = _stack((readable(self.dataset, i, lambda j, u=u: look([j], [u])[0])
                                  for i, u in zip(indices, rows)), len(indices), size)
-            return images, self.dataset.labels[indices]
+            return self._mixed(images, self.dataset.labels[indices], epoch, start)
 
         return _ahead(batch, steps, self.workers)
 
+    def _mixed(self, images: np.ndarray, labels: np.ndarray, epoch: int, start: int
+               ) -> Tuple[np.ndarray, np.ndarray]:
+        if not self.augment.mixes():
+            return images, labels
+        u = self._table("mix", epoch, start // self.batch_size, 1, MIX_UNIFORMS)[0]
+        return mix(images, one_hot(labels, len(self.dataset.classes)), self.augment, u)
+
     def _uniforms(self, epoch: int, start: int) -> np.ndarray:
-        """Rows `start` and on of the epoch's table: float64 (batch_size, N_UNIFORM) in [0, 1)."""
-        generator = _generator(_UNIFORMS, self.seed, self.stage, epoch)
-        generator.bit_generator.advance(start * N_UNIFORM)  # a number is one state of PCG64
-        return generator.random((self.batch_size, N_UNIFORM))
+        """The rows of the images from place `start` on: float64 (batch_size, row_length)."""
+        streams = [(_UNIFORMS, N_UNIFORM), *((f.name, f.uniforms) for f in further(self.augment))]
+        return np.hstack([self._table(stream, epoch, start, self.batch_size, columns)
+                          for stream, columns in streams])
+
+    def _table(self, stream: Union[int, str], epoch: int, start: int, rows: int, columns: int
+               ) -> np.ndarray:
+        """Rows `start` and on of a stream's table of uniform numbers: (rows, columns) in [0, 1)."""
+        generator = _generator(stream, self.seed, self.stage, epoch)
+        generator.bit_generator.advance(start * columns)  # a number is one state of PCG64
+        return generator.random((rows, columns))
 
 
 def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_size: int,

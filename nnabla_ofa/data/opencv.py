@@ -6,8 +6,8 @@ from typing import Iterator, Sequence
 
 import numpy as np
 
+from .boxes import cut, resize
 from .decode import read_image
-from .transforms import cut, resize
 from .views import View
 
 

@@ -10,8 +10,10 @@ from typing import Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
+from .augment import Augment
+from .boxes import Box, cut, resize, train_box, valid_box
 from .datasets import Dataset
-from .transforms import Augment, Box, augment_image, cut, resize, train_box, valid_box
+from .transforms import augment_image
 
 
 class View(NamedTuple):
@@ -36,7 +38,7 @@ Backend = Callable[[Sequence[View], int], Iterable[np.ndarray]]  # each uint8 (s
 
 def train_images(dataset: Dataset, indices: Sequence[int], size: int, augment: Augment,
                  rows: Sequence[Sequence[float]], backend: Backend) -> Iterator[np.ndarray]:
-    """The images at `indices`, augmented as their rows of N_UNIFORM numbers in [0, 1) say."""
+    """The images at `indices`, augmented as their rows of `row_length(augment)` numbers say."""
     boxes = [partial(train_box, augment=augment, u=u) for u in rows]
     # `pad` counts pixels of the image as it is stored
     images = _look(dataset, indices, boxes, size, augment.crop != "padded", backend)
