@@ -45,6 +45,7 @@ class Images:
     augment: Augment
     batch_size: int
     workers: int = 0
+    backend: str = "opencv"
 
     def count(self) -> int:
         """The number of batches over all ranks, the last one maybe smaller."""
@@ -54,7 +55,7 @@ class Images:
         """This rank's batches at `size` pixels a side: numbers rank, rank + ranks, ..."""
         for number, images, labels in fixed_batches(
                 self.dataset, self.indices, size, self.batch_size, self.augment, comm.rank,
-                comm.size, workers=self.workers):
+                comm.size, self.workers, self.backend):
             yield number, normalise(images, self.augment), labels
 
 

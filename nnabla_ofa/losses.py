@@ -1,5 +1,7 @@
 """What a step minimises: cross-entropy with smoothed labels, and distillation.
 
+Labels are classes, int (N,), or the soft targets of mixed images, float32 (N, classes), rows of sum 1.
+
 Losses act on logits that are already computed, and leave their gradient in the logits' grad: the
 network's backward starts there. So one forward and one backward serve all archs of a step.
 """
@@ -12,6 +14,7 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .data import one_hot
 from .recipe import Train
 
 
@@ -21,10 +24,18 @@ def soft_cross_entropy(logits: nn.Variable, target: nn.Variable) -> nn.Variable:
 
 
 def smooth_targets(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
-    """One-hot targets (N, classes) that give `smoothing` of their weight to all classes alike."""
-    targets = np.full((len(labels), classes), smoothing / classes, np.float32)
-    targets[np.arange(len(labels)), labels] += 1 - smoothing
-    return targets
+    """Targets float32 (N, classes) that give `smoothing` of their weight to all classes alike."""
+    targets = one_hot(labels, classes) if labels.ndim == 1 else labels
+    return targets * np.float32(1 - smoothing) + np.float32(smoothing / classes)
+
+
+def hits(logits: np.ndarray, labels: np.ndarray) -> float:
+    """How many of the largest logits are at their labels; a mixed image counts by the weight that
+    its target gives to the class (Zhang et al., mixup, ICLR 2018).
+    """
+    best = logits.argmax(axis=1)
+    return float((best == labels).sum() if labels.ndim == 1
+                 else labels[np.arange(len(labels)), best].sum())
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

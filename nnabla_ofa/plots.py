@@ -1,4 +1,5 @@
-"""Pictures of a recipe's records: training curves across stages, accuracy against MACs.
+"""Pictures of a recipe's records: training curves across stages, accuracy against MACs; contact
+sheets of images.
 
 PNG by matplotlib's Agg canvas, without pyplot's global state; the same records give the same bytes.
 Colours are Okabe and Ito's (2008), told apart by colour-blind readers.
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -120,6 +122,28 @@ def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axis.set_title(recipe, loc="left", fontsize=11)
     return figure
+
+
+def contact_sheet(rows: Sequence[Tuple[str, Sequence[np.ndarray]]], path, gap: int = 4) -> None:
+    """Write a PNG of rows of images, pixel for pixel, each row under its label.
+
+    rows: (label, uint8 images (H, W, 3), RGB) pairs; gap: pixels between images.
+    """
+    line, dpi = 16, 100
+    heights = [max(len(image) for image in images) for _, images in rows]
+    widths = [sum(image.shape[1] + gap for image in images) for _, images in rows]
+    width, height = max(widths) + gap, sum(heights) + len(rows) * (line + gap)
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
+    FigureCanvasAgg(figure)
+    y = height
+    for (label, images), tallest in zip(rows, heights):
+        figure.text(gap / width, (y - line / 2) / height, label, va="center", fontsize=7.5, color="black")
+        x, y = gap, y - line - tallest
+        for image in images:
+            figure.figimage(image, x, y + tallest - len(image), origin="upper")
+            x += image.shape[1] + gap
+        y -= gap
+    figure.savefig(path, metadata={"Software": None})
 
 
 def _axes(size, rows: int):

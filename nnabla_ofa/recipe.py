@@ -18,7 +18,7 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 import yaml
 
 from . import sampling
-from .data import Augment
+from .data import BACKENDS, Augment
 from .errors import OfaError, require
 from .nets import NetConfig, family
 
@@ -43,6 +43,7 @@ class Data:
     augment: Augment = field(default_factory=Augment)
     workers: int = 2
     max_unreadable: float = 0.001
+    backend: str = "opencv"
 
     def __post_init__(self):
         require(self, "data", {
@@ -51,7 +52,8 @@ class Data:
             "held_out": (0 < self.held_out < 1, "between 0 and 1"),
             "calibration_images": (self.calibration_images >= 1, "1 or more"),
             "workers": (self.workers >= 0, "0 or more"),
-            "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)")})
+            "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)"),
+            "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}")})
 
 
 @dataclass(frozen=True)
@@ -258,9 +260,10 @@ def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
             raise OfaError(f"{source}: {where}={_shown(value)} does not have {len(inner)} values")
         return tuple(_convert(v, inner[0], f"{where}[{i}]", source) for i, v in enumerate(value))
     if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:  # YAML reads 1e-5 as text
-            number = float(value)
-        except (ValueError, OverflowError):
+        try:  # YAML reads 1e-5 as text, and a fraction, as 320/299
+            number, _, denominator = str(value).partition("/")
+            number = float(number) / float(denominator or 1)
+        except (ValueError, OverflowError, ZeroDivisionError):
             number = math.nan
         if math.isfinite(number):
             return number

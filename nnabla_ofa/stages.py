@@ -59,7 +59,7 @@ class Lab:
     def _images(self, dataset, indices=None) -> Images:
         indices = np.arange(len(dataset)) if indices is None else indices
         return Images(dataset, indices, self.recipe.data.augment, self.recipe.train.batch_size,
-                      self.recipe.data.workers)
+                      self.recipe.data.workers, self.recipe.data.backend)
 
     def fingerprint(self) -> Dict[str, object]:
         """The data's part of what must not change in a resumed run."""

@@ -15,13 +15,13 @@ import nnabla.functions as F
 import numpy as np
 
 from .arch import Arch
-from .losses import loss_gradients
+from .losses import hits, loss_gradients
 from .optimiser import Optimiser
 from .recipe import Train
 from .supernet import Network
 
 Teacher = Callable[[np.ndarray], np.ndarray]  # images (N, 3, s, s) -> logits (N, classes)
-Pass = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]  # images, labels, dropout mask
+Pass = Tuple[np.ndarray, np.ndarray, Optional[np.ndarray]]  # images, labels or targets, dropout mask
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Stepper:
         loss = loss_gradients(outputs, labels, self.settings,
                               (self.scale.value if self.scale else 1) / accumulate,
                               teacher(images) if teacher else None)
-        top1 = np.mean([y.d.argmax(axis=1) == labels for y in outputs])
+        top1 = np.mean([hits(y.d, labels) for y in outputs]) / len(labels)
         meanwhile = self.comm.average_meanwhile(sink, self.optimiser.variables.values()) if last else None
         sink.backward(clear_buffer=True, communicator_callbacks=meanwhile)
         if last and meanwhile is None:

@@ -78,7 +78,8 @@ class Loop:
         settings, comm = self.recipe.train, self.comm
         self.accumulate = passes_per_update(settings, comm.size)
         self.loader = TrainLoader(self.dataset, self.recipe.data.augment, self.seed, self.stage.name,
-                                  settings.batch_size, comm.rank, comm.size, self.recipe.data.workers)
+                                  settings.batch_size, comm.rank, comm.size,
+                                  self.recipe.data.workers, self.recipe.data.backend)
         self.steps = self.loader.steps_per_epoch(self.accumulate)
         self.stepper = Stepper(self.net, settings, Optimiser(self.net, settings), comm, self.teachers,
                                loss_scale())

@@ -17,21 +17,14 @@ from nnabla_ofa.data import (
     fixed_batches,
     normalise,
     open_dataset,
+    opencv,
     split,
 )
+from nnabla_ofa.data.boxes import cut, train_box, valid_box
+from nnabla_ofa.data.colour import twist_colours
 from nnabla_ofa.data.decode import read_image
-from nnabla_ofa.data.transforms import (
-    FLIP,
-    LEFT,
-    N_UNIFORM,
-    TOP,
-    cut,
-    train_box,
-    train_image,
-    twist_colours,
-    valid_box,
-    valid_image,
-)
+from nnabla_ofa.data.transforms import FLIP, LEFT, N_UNIFORM, TOP
+from nnabla_ofa.data.views import train_images, valid_images
 from nnabla_ofa.errors import OfaError
 
 PLAIN = Augment(crop="none", flip=False, valid_resize=1)
@@ -45,6 +38,14 @@ def numbers(**columns):
     for name, value in columns.items():
         row[{"flip": FLIP, "left": LEFT, "top": TOP}[name]] = value
     return row
+
+
+def train_image(dataset, index, size, augment, u):
+    return next(iter(train_images(dataset, [index], size, augment, [u], opencv.pixels)))
+
+
+def valid_image(dataset, index, size, augment):
+    return next(iter(valid_images(dataset, [index], size, augment, opencv.pixels)))
 
 
 def scene(height, width, seed=0):
@@ -159,7 +160,7 @@ def test_bad_folders_say_what_is_wrong(tmp_path):
             open_dataset(root)
         return str(error.value)
 
-    assert "neither 'digits' nor a folder" in message(tmp_path / "nowhere")
+    assert "neither a folder, nor a CIFAR archive, nor one of digits," in message(tmp_path / "nowhere")
     assert "needs class folders train/<class>/" in message(tmp_path)
     (tmp_path / "train").mkdir()
     (tmp_path / "val" / "ant").mkdir(parents=True)

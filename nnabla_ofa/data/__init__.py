@@ -7,9 +7,12 @@
         x = normalise(images, loader.augment)         # float32 (64, 3, 128, 128)
 """
 
+from .augment import Augment
+from .backends import BACKENDS
 from .datasets import Dataset, open_dataset, split
 from .loader import TrainLoader, calibration_indices, fixed_batches
-from .transforms import Augment, normalise
+from .mix import one_hot
+from .transforms import normalise
 
-__all__ = ["Augment", "Dataset", "TrainLoader", "calibration_indices", "fixed_batches",
-           "normalise", "open_dataset", "split"]
+__all__ = ["BACKENDS", "Augment", "Dataset", "TrainLoader", "calibration_indices", "fixed_batches",
+           "normalise", "one_hot", "open_dataset", "split"]

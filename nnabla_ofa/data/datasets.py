@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import OfaError
+from . import cifar, folders, lists
 from .decode import UnreadableImage, read_image
 from .unreadable import Unreadable
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+NAMES = ("cifar10", "cifar100", "tiny_imagenet", "imagenet")
 SMALL_SIDE = 64             # pixels; larger images stay on disk
 SMALL_BYTES = 256 * 2**20   # decoded; a larger data set stays on disk
 
@@ -41,12 +41,9 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def decode(self, index: int, reduction: Optional[Callable[[int, int], int]] = None
-               ) -> np.ndarray:
-        """Image `index`: uint8 (H, W, 3), RGB; see `decode.read_image` for `reduction`, errors."""
-        if self.images is not None:
-            return self.images[index]
-        return read_image(self.paths[index], reduction)
+    def decode(self, index: int) -> np.ndarray:
+        """Image `index` as it is stored: uint8 (H, W, 3), RGB; see `decode.read_image` for errors."""
+        return read_image(self.paths[index]) if self.images is None else self.images[index]
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """The images at `indices`, in that order."""
@@ -83,26 +80,58 @@ class Dataset:
         return replace(self, images=images, paths=()) if all(same) else self
 
 
-def open_dataset(where: str, max_unreadable: float = 0.0) -> Tuple[Dataset, Dataset]:
-    """(training, test) data set of `where`: "digits", or a folder in one of two layouts.
+def open_dataset(where: str, max_unreadable: float = 0.0, in_memory: bool = True
+                 ) -> Tuple[Dataset, Dataset]:
+    """(training, test) data set of `where`: a name, a folder, or a CIFAR archive.
 
-    Class folders: `train/<class>/*` and `val/<class>/*` (or `test/<class>/*` if there is no `val`).
-    Lists: files `train_label` and `val_label` of lines "path label", the path relative to the
-    folder, the label an integer from 0; blank lines and lines that begin with # are skipped.
-    Small images (CIFAR) are decoded into memory at once. max_unreadable: the fraction of either set
-    that may turn out unreadable later (see unreadable.py). Raises OfaError for what does not fit.
+    Names: digits, which need no files; NAMES, which lie in folders of these names in the folder
+    OFA_DATASETS (default: datasets), as `runners/data.py prepare` makes them.
+    Folders: class folders, ImageNet or Tiny ImageNet as distributed (see folders.py), CIFAR unpacked
+    (cifar.py), or lists: files `train_label` and `val_label` of lines "path label", the path
+    relative to the folder, the label an integer from 0.
+    max_unreadable: the fraction of either set that may turn out unreadable later (see unreadable.py);
+    in_memory: decode small images (CIFAR) at once. Raises OfaError for what does not fit.
     """
-    where = os.fspath(where)
+    where = locate(os.fspath(where))
     if where == "digits":
         return _digits()
+    if os.path.isfile(where):
+        form, *content = cifar.read_archive(where)
+        return _from_arrays(form.name, *content)
     if not os.path.isdir(where):
-        raise OfaError(f"data: {where!r} is neither 'digits' nor a folder; give the folder that "
-                       "holds train/ and val/ (or test/), or train_label and val_label")
-    listed = os.path.isfile(os.path.join(where, "train_label"))
-    train, test = _open_lists(where) if listed else _open_folders(where)
-    train, test = (replace(part, unreadable=Unreadable(max_unreadable, len(part)))
-                   for part in (train, test))
-    return train.in_memory(), test.in_memory()
+        raise OfaError(f"data: {where!r} is neither a folder, nor a CIFAR archive, nor one of "
+                       f"{', '.join(('digits',) + NAMES)}; give the folder that holds train/ and val/ "
+                       "(or test/), or train_label and val_label")
+    found = cifar.form_in(where)
+    if found:
+        return _from_arrays(found[0].name, *cifar.read_folder(*found))
+    if os.path.isfile(os.path.join(where, "train_label")):
+        layout = lists.listed_files(where)
+    elif folders.is_tiny_imagenet(where):
+        layout = folders.tiny_imagenet(where)
+    else:
+        layout = folders.class_folders(where)
+    name = f"{layout.kind}:{os.path.basename(os.path.abspath(where))}"
+    train, test = (Dataset(name, layout.classes, part.labels, paths=part.paths,
+                           unreadable=Unreadable(max_unreadable, len(part.labels)))
+                   for part in (layout.train, layout.test))
+    return (train.in_memory(), test.in_memory()) if in_memory else (train, test)
+
+
+def home() -> str:
+    """The folder of the data sets that have a name."""
+    return os.environ.get("OFA_DATASETS") or "datasets"
+
+
+def locate(where: str) -> str:
+    """The folder that a name stands for; anything else, a folder of that name too, is itself."""
+    if where not in NAMES or os.path.exists(where):
+        return where
+    folder = os.path.join(home(), where)
+    if not os.path.isdir(folder):
+        raise OfaError(f"data: {where} is not there: {folder} is no folder; run `python runners/data.py "
+                       f"prepare {where} --help`, or give the folder that holds it")
+    return folder
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> Tuple[Dataset, Dataset]:
@@ -135,80 +164,6 @@ def _digits() -> Tuple[Dataset, Dataset]:
     return split(everything, 0.2, seed=0)
 
 
-def _open_folders(where: str) -> Tuple[Dataset, Dataset]:
-    name = "imagefolder:" + os.path.basename(os.path.abspath(where))
-    train = os.path.join(where, "train")
-    tests = [os.path.join(where, part) for part in ("val", "test")]
-    test = next(filter(os.path.isdir, tests), None)
-    if not os.path.isdir(train) or test is None:
-        raise OfaError(f"data: {where} needs class folders train/<class>/ and val/<class>/ (or "
-                       f"test/<class>/), or lists train_label and val_label; it holds "
-                       f"{', '.join(sorted(os.listdir(where))[:8]) or 'nothing'}")
-    classes, test_classes = _class_names(train), _class_names(test)
-    if classes != test_classes:
-        odd = sorted(set(classes) ^ set(test_classes))
-        raise OfaError(f"data: {train} and {test} must hold the same class folders; only one of "
-                       f"them has {', '.join(odd[:8])}{' ...' if len(odd) > 8 else ''}")
-    return _scan(name, train, classes), _scan(name, test, classes)
-
-
-def _class_names(folder: str) -> Tuple[str, ...]:
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    if not names:
-        raise OfaError(f"data: {folder} has no class folders; put images into {folder}/<class>/")
-    return tuple(names)
-
-
-def _scan(name: str, folder: str, classes: Tuple[str, ...]) -> Dataset:
-    """A listing a class and no look at the files: 1.28 million take seconds, not minutes."""
-    paths: List[str] = []
-    counts = []
-    for class_folder in (os.path.join(folder, c) for c in classes):
-        files = sorted(f for f in os.listdir(class_folder)
-                       if f.lower().endswith(EXTENSIONS) and not f.startswith("."))
-        if not files:
-            raise OfaError(f"data: class folder {class_folder} has no images "
-                           f"({' '.join(EXTENSIONS)}); fill it, or remove it from every split")
-        paths += [os.path.join(class_folder, f) for f in files]
-        counts.append(len(files))
-    labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
-    return Dataset(name, classes, labels, paths=tuple(paths))
-
-
-def _open_lists(where: str) -> Tuple[Dataset, Dataset]:
-    name = "imagelist:" + os.path.basename(os.path.abspath(where))
-    train_list, test_list = (os.path.join(where, f) for f in ("train_label", "val_label"))
-    if not os.path.isfile(test_list):
-        raise OfaError(f"data: {test_list} is missing; {train_list} needs its counterpart")
-    paths, labels = _read_list(train_list, where, None)
-    counts = np.bincount(labels)
-    if not counts.all():
-        raise OfaError(f"{train_list}: label {int(np.argmin(counts))} has no image; labels must "
-                       f"count from 0 to the number of classes - 1, here {len(counts) - 1}")
-    classes = tuple(str(label) for label in range(len(counts)))
-    test_paths, test_labels = _read_list(test_list, where, len(classes))
-    return (Dataset(name, classes, labels, paths=paths),
-            Dataset(name, classes, test_labels, paths=test_paths))
-
-
-def _read_list(path: str, where: str, classes: Optional[int]
-               ) -> Tuple[Tuple[str, ...], np.ndarray]:
-    """(paths, labels) of a list file; with `classes` given, labels must be below it."""
-    paths, labels = [], []
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        for number, line in enumerate(map(str.strip, lines), start=1):
-            if not line or line.startswith("#"):
-                continue
-            fields = line.rsplit(None, 1)  # a path may hold blanks
-            if len(fields) != 2 or "\0" in line or not re.fullmatch("[0-9]{1,6}", fields[1]):
-                raise OfaError(f"{path}:{number}: {line[:200]!r} is not 'path label' with an integer "
-                               "label from 0")
-            if classes is not None and int(fields[1]) >= classes:
-                raise OfaError(f"{path}:{number}: label {fields[1]} is out of range; the training "
-                               f"list has labels 0 to {classes - 1}")
-            paths.append(os.path.join(where, fields[0]))
-            labels.append(int(fields[1]))
-    if not paths:
-        raise OfaError(f"{path}: lists no images; write lines 'path label'")
-    return tuple(paths), np.array(labels, np.int32)
+def _from_arrays(name: str, classes: Tuple[str, ...], *parts: cifar.Arrays) -> Tuple[Dataset, Dataset]:
+    train, test = (Dataset(name, classes, labels, images) for images, labels in parts)
+    return train, test

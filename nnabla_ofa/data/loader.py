@@ -16,10 +16,14 @@ import cv2
 import numpy as np
 
 from ..errors import OfaError
+from .augment import Augment
+from .backends import open_backend
 from .datasets import Dataset
 from .decode import UnreadableImage
-from .transforms import N_UNIFORM, Augment, train_image, valid_image
+from .mix import MIX_UNIFORMS, mix, one_hot
+from .transforms import N_UNIFORM, further
 from .unreadable import readable
+from .views import train_images, valid_images
 
 _ORDER, _UNIFORMS, _CALIBRATION = 1, 2, 3  # independent streams of one seed
 
@@ -30,13 +34,14 @@ class TrainLoader:
 
     An epoch is a permutation of the data set by (seed, stage, epoch). Its place p holds an image
     and row p of a table of uniform random numbers, which fix the augmentation. Micro-batch g takes
-    the places from g * batch_size * ranks on, each rank its `batch_size` of them in turn. So the
-    same images, augmented alike, enter a step however it is divided into ranks and accumulated
-    micro-batches, and an epoch can start anywhere. What does not fill a micro-batch is left out;
-    in the next epoch that is other images.
+    the places from g * batch_size * ranks on, each rank its `batch_size` of them in turn, within
+    which Mixup and CutMix pair them. So the same images, augmented alike, enter a step however it
+    is divided into ranks and accumulated micro-batches, and an epoch can start anywhere. What does
+    not fill a micro-batch is left out; in the next epoch that is other images.
 
     batch_size: images a rank and micro-batch; stage: a number or a name; workers: decoding threads,
-    0 = the calling thread. Raises OfaError if the data set does not fill one micro-batch.
+    0 = the calling thread; backend: what decodes, see backends.py. Raises OfaError if the data set
+    does not fill one micro-batch, or the back end lacks what it needs.
     """
 
     dataset: Dataset
@@ -47,6 +52,7 @@ class TrainLoader:
     rank: int = 0
     ranks: int = 1
     workers: int = 2
+    backend: str = "opencv"
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.ranks:
@@ -54,6 +60,7 @@ class TrainLoader:
         if self.batch_size < 1:
             raise OfaError(f"batch_size: {self.batch_size} is not 1 or more")
         self.steps_per_epoch()
+        open_backend(self.backend)
 
     def steps_per_epoch(self, accumulate: int = 1) -> int:
         """Steps of `accumulate` micro-batches in an epoch, at least 1."""
@@ -67,54 +74,84 @@ class TrainLoader:
     def epoch(self, epoch: int, sizes: Callable[[int], int], start_step: int = 0,
               accumulate: int = 1) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """The epoch's micro-batches from number `start_step` on: images uint8 (B, size, size, 3),
-        RGB, and labels int32 (B,); `sizes(g)` is the image size of micro-batch g, in pixels.
+        RGB, and labels int32 (B,), or with Mixup or CutMix targets float32 (B, classes); `sizes(g)`
+        is the image size of micro-batch g, in pixels.
 
         Micro-batches that do not fill a step of `accumulate` are left out. Closing the iterator, or
         an error in it, ends its threads. An unreadable image is passed over (see unreadable.py).
         """
         order = _generator(_ORDER, self.seed, self.stage, epoch).permutation(len(self.dataset))
+        backend = open_backend(self.backend)
         steps = range(start_step, self.steps_per_epoch(accumulate) * accumulate)
 
         def batch(step: int) -> Tuple[np.ndarray, np.ndarray]:
             start = (step * self.ranks + self.rank) * self.batch_size
             indices, size = order[start:start + self.batch_size], sizes(step)
-            images = np.empty((len(indices), size, size, 3), np.uint8)
-            for row, (index, u) in enumerate(zip(indices, self._uniforms(epoch, start).tolist())):
-                images[row] = readable(self.dataset, index, lambda i, u=u: train_image(
-                    self.dataset, i, size, self.augment, u))
-            return images, self.dataset.labels[indices]
+            rows = self._uniforms(epoch, start).tolist()
+
+            def look(chosen: Sequence[int], numbers: Sequence[Sequence[float]]) -> np.ndarray:
+                return _stack(train_images(self.dataset, chosen, size, self.augment, numbers, backend),
+                              len(chosen), size)
+
+            try:
+                images = look(indices, rows)
+            except UnreadableImage:  # one by one, each with another image in its place
+                images = _stack((readable(self.dataset, i, lambda j, u=u: look([j], [u])[0])
+                                 for i, u in zip(indices, rows)), len(indices), size)
+            return self._mixed(images, self.dataset.labels[indices], epoch, start)
 
         return _ahead(batch, steps, self.workers)
 
+    def _mixed(self, images: np.ndarray, labels: np.ndarray, epoch: int, start: int
+               ) -> Tuple[np.ndarray, np.ndarray]:
+        if not self.augment.mixes():
+            return images, labels
+        u = self._table("mix", epoch, start // self.batch_size, 1, MIX_UNIFORMS)[0]
+        return mix(images, one_hot(labels, len(self.dataset.classes)), self.augment, u)
+
     def _uniforms(self, epoch: int, start: int) -> np.ndarray:
-        """Rows `start` and on of the epoch's table: float64 (batch_size, N_UNIFORM) in [0, 1)."""
-        generator = _generator(_UNIFORMS, self.seed, self.stage, epoch)
-        generator.bit_generator.advance(start * N_UNIFORM)  # a number is one state of PCG64
-        return generator.random((self.batch_size, N_UNIFORM))
+        """The rows of the images from place `start` on: float64 (batch_size, row_length)."""
+        streams = [(_UNIFORMS, N_UNIFORM), *((f.name, f.uniforms) for f in further(self.augment))]
+        return np.hstack([self._table(stream, epoch, start, self.batch_size, columns)
+                          for stream, columns in streams])
+
+    def _table(self, stream: Union[int, str], epoch: int, start: int, rows: int, columns: int
+               ) -> np.ndarray:
+        """Rows `start` and on of a stream's table of uniform numbers: (rows, columns) in [0, 1)."""
+        generator = _generator(stream, self.seed, self.stage, epoch)
+        generator.bit_generator.advance(start * columns)  # a number is one state of PCG64
+        return generator.random((rows, columns))
 
 
 def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_size: int,
-                  augment: Augment, rank: int = 0, ranks: int = 1, workers: int = 2
-                  ) -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
+                  augment: Augment, rank: int = 0, ranks: int = 1, workers: int = 2,
+                  backend: str = "opencv") -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
     """For calibration and evaluation: each of `indices` exactly once, in order, not augmented.
     Unreadable images are left out.
 
     Yields (number, images uint8 (B, size, size, 3), labels int32 (B,)); the last may be smaller.
     Batch `number` goes to rank number % ranks, so a batch is the same under any number of ranks.
     """
-    indices = np.asarray(indices, np.int64)
+    indices, decoder = np.asarray(indices, np.int64), open_backend(backend)
+
+    def look(chosen: Sequence[int]) -> np.ndarray:
+        return _stack(valid_images(dataset, chosen, size, augment, decoder), len(chosen), size)
+
+    def tried(index: int) -> Sequence[np.ndarray]:
+        try:
+            return look([index])
+        except UnreadableImage as error:
+            dataset.unreadable.note(error)
+            return ()
 
     def batch(number: int) -> Tuple[int, np.ndarray, np.ndarray]:
         chosen = indices[number * batch_size:(number + 1) * batch_size]
-        images = np.empty((len(chosen), size, size, 3), np.uint8)
-        read = np.ones(len(chosen), bool)
-        for row, index in enumerate(chosen):
-            try:
-                images[row] = valid_image(dataset, index, size, augment)
-            except UnreadableImage as error:
-                dataset.unreadable.note(error)
-                read[row] = False
-        return number, images[read], dataset.labels[chosen[read]]
+        try:
+            return number, look(chosen), dataset.labels[chosen]
+        except UnreadableImage:  # one by one
+            found = [(index, image) for index in chosen for image in tried(index)]
+            chosen = [index for index, _ in found]
+            return number, _stack((image for _, image in found), len(found), size), dataset.labels[chosen]
 
     batches = _ahead(batch, range(rank, -(-len(indices) // batch_size), ranks), workers)
     return filter(lambda one: len(one[2]), batches)
@@ -123,6 +160,14 @@ def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_siz
 def calibration_indices(n_total: int, count: int, seed: int) -> np.ndarray:
     """`count` different indices below `n_total`, or all if there are fewer, ascending: int64."""
     return np.sort(_generator(_CALIBRATION, seed).permutation(n_total)[:count])
+
+
+def _stack(images: Iterable[np.ndarray], count: int, size: int) -> np.ndarray:
+    """One array of `count` images, filled as they come."""
+    batch = np.empty((count, size, size, 3), np.uint8)
+    for row, image in enumerate(images):
+        batch[row] = image
+    return batch
 
 
 def _ahead(function: Callable, items: Iterable, workers: int) -> Iterator:

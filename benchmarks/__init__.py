@@ -1,0 +1,4 @@
+"""Speed against peers and against the machine; never part of the test suite's timing.
+
+loader.py      images a second of the data back ends, of a plain Pillow loader, of a plain DALI pipeline
+"""

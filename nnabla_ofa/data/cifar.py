@@ -1,0 +1,144 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) as distributed: their archives, or those unpacked.
+
+Both forms are read, binary and Python; the latter are pickles, of which nothing but lists, texts and
+NumPy arrays is let in.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import tarfile
+import zlib
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from ..errors import OfaError
+
+_FIVE = tuple(f"data_batch_{i}" for i in range(1, 6))
+_HARMLESS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"),
+             ("_codecs", "encode")}
+
+
+class Form(NamedTuple):
+    """One of the four archives: its folder, its files, the number of label bytes (0: pickles)."""
+
+    name: str
+    folder: str
+    train: Tuple[str, ...]
+    test: str
+    classes: str
+    label_bytes: int
+
+
+FORMS = (
+    Form("cifar10", "cifar-10-batches-bin", tuple(f"{name}.bin" for name in _FIVE),
+         "test_batch.bin", "batches.meta.txt", 1),
+    Form("cifar100", "cifar-100-binary", ("train.bin",), "test.bin", "fine_label_names.txt", 2),
+    Form("cifar10", "cifar-10-batches-py", _FIVE, "test_batch", "batches.meta", 0),
+    Form("cifar100", "cifar-100-python", ("train",), "test", "meta", 0))
+
+Content = Callable[[str], bytes]  # of a file of the form, by name
+Arrays = Tuple[np.ndarray, np.ndarray]  # images uint8 (n, 32, 32, 3), RGB; labels int32 (n,)
+
+
+def form_in(where: str) -> Optional[Tuple[Form, str]]:
+    """The form that lies in the folder `where` or in its own folder there, and that folder."""
+    return next(((form, folder) for form in FORMS
+                 for folder in (where, os.path.join(where, form.folder))
+                 if all(os.path.isfile(os.path.join(folder, name))
+                        for name in (form.test, form.classes))), None)
+
+
+def read_folder(form: Form, folder: str) -> Tuple[Tuple[str, ...], Arrays, Arrays]:
+    """(class names, training set, test set) of an unpacked archive; OfaError for what is wrong."""
+    def content(name: str) -> bytes:
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise OfaError(f"{os.path.join(folder, name)}: cannot be read ({error.strerror}); unpack "
+                           "the archive again") from error
+
+    return _read(form, content, folder)
+
+
+def read_archive(path: str) -> Tuple[Form, Tuple[str, ...], Arrays, Arrays]:
+    """(form, class names, training set, test set) of one of the four .tar.gz; OfaError."""
+    try:
+        with tarfile.open(path) as archive:
+            files: Dict[str, bytes] = {os.path.normpath(member.name): archive.extractfile(member).read()
+                                       for member in archive if member.isfile()}
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise OfaError(f"data: {path} cannot be read as a .tar archive ({error}); fetch it again"
+                       ) from error
+    form = next((f for f in FORMS if f"{f.folder}/{f.test}" in files), None)
+    if form is None:
+        raise OfaError(f"data: {path} is none of the CIFAR archives; they hold a folder "
+                       f"{', '.join(f.folder for f in FORMS)}")
+
+    def content(name: str) -> bytes:
+        if f"{form.folder}/{name}" not in files:
+            raise OfaError(f"data: {path} has no {form.folder}/{name}; fetch it again")
+        return files[f"{form.folder}/{name}"]
+
+    return (form, *_read(form, content, path))
+
+
+def _read(form: Form, content: Content, where: str) -> Tuple[Tuple[str, ...], Arrays, Arrays]:
+    read = _binary if form.label_bytes else _pickled
+    if form.label_bytes:
+        classes = tuple(content(form.classes).decode("utf-8", "replace").split())
+    else:
+        names = _unpickle(content(form.classes), f"{where}/{form.classes}")
+        classes = tuple(names.get("label_names") or names.get("fine_label_names") or ())
+    parts = []
+    for files in (form.train, (form.test,)):
+        images, labels = zip(*(read(form, content(name), f"{where}/{name}") for name in files))
+        pixels, numbers = np.concatenate(images), np.concatenate(labels).astype(np.int32)
+        if len(numbers) == 0 or numbers.min() < 0 or numbers.max() >= len(classes):
+            raise OfaError(f"{where}: labels do not fit the {len(classes)} names in {form.classes}; "
+                           "unpack the archive again")
+        pixels = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        parts.append((np.ascontiguousarray(pixels), numbers))
+    return (classes, *parts)
+
+
+def _binary(form: Form, data: bytes, path: str) -> Arrays:
+    """Records of label bytes, the last of which counts, then red, green and blue planes."""
+    size = form.label_bytes + 3072
+    if len(data) % size or not data:
+        raise OfaError(f"{path}: {len(data)} bytes are not records of {size}; unpack the archive again")
+    records = np.frombuffer(data, np.uint8).reshape(-1, size)
+    return records[:, form.label_bytes:], records[:, form.label_bytes - 1]
+
+
+def _pickled(form: Form, data: bytes, path: str) -> Arrays:
+    batch = _unpickle(data, path)
+    pixels = batch.get("data")
+    labels = batch.get("labels", batch.get("fine_labels"))
+    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and isinstance(labels, list)
+            and pixels.shape == (len(labels), 3072) and all(isinstance(n, int) for n in labels)):
+        raise OfaError(f"{path}: does not hold data (n, 3072) and n labels; unpack the archive again")
+    return pixels, np.array(labels, np.int64)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Calls nothing that a file names but the makers of NumPy arrays."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in _HARMLESS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file does")
+        return super().find_class(module, name)
+
+
+def _unpickle(data: bytes, path: str) -> dict:
+    try:
+        found = _Unpickler(io.BytesIO(data), encoding="latin1").load()
+    except Exception as error:  # a damaged pickle may raise anything
+        raise OfaError(f"{path}: cannot be read ({error}); unpack the archive again") from error
+    if not isinstance(found, dict):
+        raise OfaError(f"{path}: holds a {type(found).__name__}, not a dictionary; unpack the archive again")
+    return found

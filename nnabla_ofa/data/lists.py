@@ -1,0 +1,73 @@
+"""Files and their labels; label lists: text files with a line "name label" an image."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import OfaError
+
+
+class Files(NamedTuple):
+    """One split: n file names and their labels, int32 (n,)."""
+
+    paths: Tuple[str, ...]
+    labels: np.ndarray
+
+
+class Layout(NamedTuple):
+    """A data set of files; `kind` is what its name begins with."""
+
+    kind: str
+    classes: Tuple[str, ...]
+    train: Files
+    test: Files
+
+
+def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int = 0
+                ) -> Tuple[Tuple[str, ...], np.ndarray]:
+    """(names, labels int32) of a list; a label is a number from 0 or, with `classes`, one of those.
+
+    columns: how many of the fields, separated by blanks, count; 0: the label is the last one, and
+    names may hold blanks. Blank lines, and lines that begin with #, are skipped. OfaError names the
+    line that is wrong.
+    """
+    numbers = {name: number for number, name in enumerate(classes or ())}
+    names, labels = [], []
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(map(str.strip, lines), start=1):
+            if not line or line.startswith("#"):
+                continue
+            fields = line.split()[:columns] if columns else line.rsplit(None, 1)
+            label = numbers.get(fields[-1], fields[-1])
+            if len(fields) != 2 or "\0" in line or not re.fullmatch("[0-9]{1,6}", str(label)):
+                allowed = "an integer label from 0" + (" or a class's name" if classes else "")
+                raise OfaError(f"{path}:{number}: {line[:200]!r} is not 'path label' with {allowed}")
+            if classes is not None and int(label) >= len(classes):
+                raise OfaError(f"{path}:{number}: label {label} is out of range; the training set has "
+                               f"labels 0 to {len(classes) - 1}")
+            names.append(fields[0])
+            labels.append(int(label))
+    if not names:
+        raise OfaError(f"{path}: lists no images; write lines 'path label'")
+    return tuple(names), np.array(labels, np.int32)
+
+
+def listed_files(where: str) -> Layout:
+    """The data set of the lists train_label and val_label in `where`: see `datasets.open_dataset`."""
+    train_list, test_list = (os.path.join(where, f) for f in ("train_label", "val_label"))
+    if not os.path.isfile(test_list):
+        raise OfaError(f"data: {test_list} is missing; {train_list} needs its counterpart")
+    names, labels = read_labels(train_list)
+    counts = np.bincount(labels)
+    if not counts.all():
+        raise OfaError(f"{train_list}: label {int(np.argmin(counts))} has no image; labels must "
+                       f"count from 0 to the number of classes - 1, here {len(counts) - 1}")
+    classes = tuple(str(label) for label in range(len(counts)))
+    test_names, test_labels = read_labels(test_list, classes)
+    parts = [Files(tuple(os.path.join(where, name) for name in part), numbers)
+             for part, numbers in ((names, labels), (test_names, test_labels))]
+    return Layout("imagelist", classes, *parts)

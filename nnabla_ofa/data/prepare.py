@@ -1,0 +1,152 @@
+"""Data sets by name, made ready under `datasets.home()`: fetched, checked, unpacked; labels written."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import Iterator, NamedTuple, Optional, Tuple
+
+from tqdm import tqdm
+
+from ..errors import OfaError
+from .folders import TEST, TRAIN, class_names
+from .lists import read_labels
+
+
+class Archive(NamedTuple):
+    """Where an archive is published, with the MD5 sum published beside it, and its top folder."""
+
+    url: str
+    md5: str
+    folder: str
+
+
+ARCHIVES = {
+    "cifar10": Archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                       "c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin"),
+    "cifar100": Archive("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+                        "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary"),
+    "tiny_imagenet": Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+                             "90528d7ca1a48142e341f4ef8d21d0de", "tiny-imagenet-200")}
+_BLOCK = 2**20
+
+
+def prepare_archive(name: str, target: Path, source: str) -> None:
+    """Unpack the archive of the data set `name` from `source`, a file or a URL, into `target`.
+
+    A URL's content must have the published MD5 sum. `target` appears whole or not at all. OfaError
+    if it exists, or for what is wrong with the archive.
+    """
+    archive = ARCHIVES[name]
+    if target.exists():
+        raise OfaError(f"{target} is there already: remove it to prepare {name} anew")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as temporary:
+        file = Path(source)
+        if "://" in source:
+            file = Path(temporary, os.path.basename(archive.url))
+            fetch(source, file, archive.md5)
+        unpacked = Path(temporary, "unpacked")
+        unpack(file, unpacked)
+        inside = [path for path in unpacked.iterdir() if path.is_dir()]
+        if len(inside) != 1:
+            raise OfaError(f"{file} holds {len(inside)} folders at its top; that of {name} holds one, "
+                           f"{archive.folder}")
+        inside[0].chmod(0o755)
+        os.replace(str(inside[0]), str(target))
+
+
+def fetch(url: str, file: Path, md5: str) -> None:
+    """Download `url` to `file`; OfaError if that fails or the MD5 sum differs."""
+    digest = hashlib.md5()
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, open(file, "wb") as out:
+            size = int(answer.headers.get("Content-Length") or 0) or None
+            with tqdm(total=size, unit="B", unit_scale=True, desc=file.name, mininterval=1) as bar:
+                for block in iter(lambda: answer.read(_BLOCK), b""):
+                    out.write(block)
+                    digest.update(block)
+                    bar.update(len(block))
+    except (OSError, ValueError, urllib.error.URLError) as error:
+        raise OfaError(f"{url} cannot be fetched ({error}); fetch it by other means and give the file "
+                       "with --archive") from error
+    if digest.hexdigest() != md5:
+        raise OfaError(f"{url}: what came has MD5 {digest.hexdigest()}, published is {md5}; try again")
+
+
+def unpack(file: Path, folder: Path) -> None:
+    """Unpack the files of a .tar or .zip archive; links and paths out of `folder` are refused."""
+    try:
+        for name, content in _members(file):
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts:
+                raise OfaError(f"{file} holds {name}, which leads out of its folder: not unpacked")
+            to = folder.joinpath(*path.parts)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            with content, open(to, "wb") as out:
+                shutil.copyfileobj(content, out, _BLOCK)
+    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise OfaError(f"{file} cannot be unpacked ({error}); give a .tar.gz or .zip archive, whole"
+                       ) from error
+
+
+def _members(file: Path) -> Iterator[Tuple[str, object]]:
+    """(name, open file) of the regular files in an archive."""
+    if zipfile.is_zipfile(str(file)):
+        with zipfile.ZipFile(str(file)) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    yield info.filename, archive.open(info)
+    else:
+        with tarfile.open(str(file)) as archive:
+            for member in archive:
+                if member.isfile():
+                    yield member.name, archive.extractfile(member)
+
+
+def prepare_imagenet(folder: Path, labels: Optional[Path]) -> Path:
+    """Write val_label for ImageNet's flat validation images in `folder`; its path.
+
+    labels: lines "name label", the label a class folder (n01440764) or its number in alphabetical
+    order, as in Caffe's val.txt; or Kaggle's LOC_val_solution.csv. OfaError for what does not fit.
+    """
+    train = next((folder / name for name in TRAIN if (folder / name).is_dir()), None)
+    if train is None or not any((folder / name).is_dir() for name in TEST):
+        raise OfaError(f"{folder} needs train/<class>/ and a folder of validation images, one of "
+                       f"{', '.join(TEST)}")
+    if labels is None or not labels.is_file():
+        raise OfaError(f"--labels {labels} is no file: give a list of lines 'name label', for example "
+                       "ILSVRC2012_val_00000001.JPEG n01751748, or LOC_val_solution.csv")
+    classes = class_names(str(train))
+    names, numbers = _kaggle(labels, classes) if labels.suffix == ".csv" else \
+        read_labels(str(labels), classes)
+    out = folder / "val_label"
+    out.write_text("".join(f"{name} {classes[number]}\n" for name, number in zip(names, numbers)),
+                   encoding="utf-8")
+    return out
+
+
+def _kaggle(path: Path, classes: Tuple[str, ...]) -> Tuple[Tuple[str, ...], Tuple[int, ...]]:
+    """Of lines "ILSVRC2012_val_00048981,n03995372 85 1 499 272": class and box, maybe several."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    names, labels = [], []
+    with open(path, newline="", encoding="utf-8") as file:
+        for line, row in enumerate(csv.reader(file), start=1):
+            if row and row[0] == "ImageId":
+                continue
+            label = row[1].split()[0] if len(row) == 2 and row[1].split() else None
+            if label not in numbers:
+                raise OfaError(f"{path}:{line}: {','.join(row)!r} is not 'image,class x y x y' with one "
+                               f"of the {len(classes)} class folders")
+            names.append(f"{row[0]}.JPEG")
+            labels.append(numbers[label])
+    return tuple(names), tuple(labels)

@@ -1,0 +1,66 @@
+"""A contact sheet of every augmentation on photographs, each row one of them with its settings.
+
+    python scripts/augmentations.py /data/imagenet200 results/augmentations.png
+
+The folder holds images, in folders of any depth; five of them are shown, each row another draw.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from nnabla_ofa.data import Augment, Dataset, TrainLoader  # noqa: E402
+from nnabla_ofa.data.folders import EXTENSIONS  # noqa: E402
+from nnabla_ofa.plots import contact_sheet  # noqa: E402
+
+ROWS = (
+    {}, {"crop": "resized"}, {"crop": "padded", "pad": 40, "valid_resize": 1.0}, {"flip": True},
+    {"brightness": 0.5}, {"contrast": 0.8}, {"saturation": 1.0}, {"hue": 0.25},
+    {"policy": "autoaugment-cifar10"}, {"policy": "autoaugment-imagenet"},
+    {"policy": "randaugment", "rand_operations": 2, "rand_magnitude": 5.0},
+    {"policy": "randaugment", "rand_operations": 3, "rand_magnitude": 10.0},
+    {"cutout": 0.5}, {"erasing": 1.0}, {"mixup": 8.0}, {"cutmix": 1.0})
+
+
+def main(folder: str, output: str, count: int, size: int, seed: int) -> None:
+    paths = sorted(str(p) for p in Path(folder).rglob("*") if p.suffix.lower() in EXTENSIONS)
+    if len(paths) < count:
+        sys.exit(f"error: {folder} holds {len(paths)} images, {count} are needed")
+    chosen = np.linspace(0, len(paths) - 1, count).astype(int)
+    photographs = Dataset("photographs", tuple("abcdefgh"[:count]), np.arange(count, dtype=np.int32),
+                          paths=tuple(paths[i] for i in chosen))
+    rows = []
+    for number, settings in enumerate(ROWS):
+        augment = Augment(**{"crop": "none", "flip": False, **settings})
+        loader = TrainLoader(photographs, augment, seed, "kernel", count, workers=0)
+        # an epoch's order is random: back to the same photograph in each column
+        order = next(TrainLoader(photographs, Augment(), seed, "kernel", count, workers=0)
+                     .epoch(number, lambda step: 8))[1]
+        images, _ = next(loader.epoch(number, lambda step: size))
+        label = ", ".join(f"{key}: {value}" for key, value in settings.items())
+        rows.append((label or "none", images[np.argsort(order)]))
+    contact_sheet(rows, output)
+    fewer_colours(output)
+
+
+def fewer_colours(path: str) -> None:
+    """Rewrite a PNG with 32 levels a channel and best compression: half the size, hardly visible."""
+    image = cv2.imread(path)
+    cv2.imwrite(path, (image & 0xF8) | (image >> 5), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("output")
+    parser.add_argument("--count", type=int, default=5, help="photographs (default 5)")
+    parser.add_argument("--size", type=int, default=76, help="pixels (default 76)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    main(args.folder, args.output, args.count, args.size, args.seed)
