@@ -26,13 +26,13 @@ from .problem import Accuracy, Found, Problem, judge, sample
 
 
 def nsga2(problem: Problem, accuracy: Accuracy, count: int, seed: int) -> List[Found]:
-    """`count` distinct subnets within the limits in generations of a tenth of them, 8 to 50.
+    """`count` distinct subnets within the limits in generations of a tenth of them, 10 to 50.
 
     The first generation are the ends of the space and uniform samples. Fewer than `count` only
     where 100 matings in a row bring no subnet that was not evaluated yet.
     """
     rng = np.random.default_rng(seed)
-    size = min(count, max(8, min(50, count // 10)))
+    size = min(count, max(10, min(50, count // 10)))
     coding = Coding(problem.space)
     vectors = PymooProblem(n_var=len(coding.choices), n_obj=2, vtype=int)
     algorithm = NSGA2(pop_size=size, sampling=coding.indices(sample(problem, size, rng)),

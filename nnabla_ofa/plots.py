@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from . import comparison
 from .figures import KINDS, STAGES, collect, main_split, of_recipe
 from .tables import pictures
 
@@ -35,10 +36,11 @@ def draw(records: Sequence[dict], folder) -> List[Path]:
     for recipe in sorted({record["recipe"] for record in records if record["kind"] in KINDS}):
         for name in pictures(records, recipe):
             make = epochs_figure if name.endswith("-epochs.png") else accuracy_macs_figure
-            path = Path(folder) / name
-            # Without the software's version: another matplotlib release is no other picture.
-            make(records, recipe).savefig(path, dpi=150, metadata={"Software": None})
-            paths.append(path)
+            paths.append(Path(folder) / name)
+            paths[-1].write_bytes(png(make(records, recipe)))
+    for record in comparison.compared(records):
+        paths.append(Path(folder) / comparison.picture(record))
+        paths[-1].write_bytes(png(comparison_figure(record)))
     return paths
 
 
@@ -126,6 +128,19 @@ def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
     return figure
 
 
+def comparison_figure(record: dict) -> Figure:
+    """The fronts of every method and seed of a comparison on the images they were chosen by."""
+    cost, fronts, dots = record["search"]["objective"], {}, {}
+    for (method, seed), rows in comparison.fronts(record["results"]).items():
+        points = [(row[cost], row["valid_top1"]) for row in rows]
+        label = comparison.LABELS.get(method, method)
+        if seed is None:
+            dots[label] = points
+        else:
+            fronts.setdefault(label, []).append(points)
+    return front_figure(fronts, dots, cost, "held-out images")
+
+
 def front_figure(fronts: Dict[str, Sequence[Points]], dots: Dict[str, Points], cost: str,
                  split: str) -> Figure:
     """Top-1 against a cost: a stepped line a front (one label may have several), single subnets as dots.
@@ -176,9 +191,10 @@ def choices_figure(subnets: Sequence[Sequence[str]], choices: Sequence[Sequence[
 
 
 def png(figure: Figure) -> bytes:
-    """The picture as PNG, without the software's version: another matplotlib release is no other one."""
+    """The picture as PNG."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120, metadata={"Software": None})
+    # Without the software's version: another matplotlib release is no other picture.
+    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -155,16 +155,17 @@ def exact(value: float) -> str:
 # Subnets of a problem -----------------------------------------------------------------------------
 
 def sample(problem: Problem, count: int, rng: np.random.Generator) -> List[Arch]:
-    """`count` distinct archs within the limits: the ends, then uniform samples. Fewer, if 100 times
-    as many samples in a row bring no new one.
+    """`count` distinct archs within the limits: the ends of the space, then uniform samples.
+
+    Fewer, where ten times as many samples in a row bring no new one.
     """
-    found = dict.fromkeys(problem.ends()[:count])
-    for _ in range(100):
-        fresh = [problem.space.sample(rng) for _ in range(count - len(found))]
-        found.update(dict.fromkeys(problem.brought_within(fresh, rng)))
-        if len(found) == count:
-            break
-    return list(found)
+    found, stale = dict.fromkeys(problem.ends()[:count]), 0
+    while len(found) < count and stale < 10:
+        before = len(found)
+        fresh = problem.brought_within([problem.space.sample(rng) for _ in range(count)], rng)
+        found.update(dict.fromkeys(fresh))
+        stale = 0 if len(found) > before else stale + 1
+    return list(found)[:count]
 
 
 def judge(problem: Problem, accuracy: Accuracy, archs: Sequence[Arch], generation: int = 0) -> List[Found]:

@@ -67,22 +67,21 @@ def page(record: dict, pictures: Dict[str, bytes]) -> str:
                        body="\n".join(body))
 
 
-def pictures(record: dict, space: Space, found: Sequence[Found],
+def pictures(asked: dict, space: Space, found: Sequence[Found], front: Sequence[Found],
              by_hand: Sequence[Found]) -> Dict[str, bytes]:
-    """Caption -> PNG of a search's record; found: all that was tried; by_hand: to compare it with."""
-    asked, rows = record["search"], record["results"]
+    """Caption -> PNG of a search: all that it tried, its front, and hand-made subnets beside them."""
     cost = asked["objective"]
-    front = [(row[cost], row["valid_top1"]) for row in rows]
     tried = {"random": [one for one in found if one.generation == 0],
              "bred": [one for one in found if one.generation > 0], "validated by hand": by_hand}
-    dots = {label: [(one.costs[cost], one.top1) for one in some] for label, some in tried.items() if some}
-    chosen = [row["subnet"].split(", ") for row in rows]
-    names = [[str(choice) for choice in block.distinct()] for block in space.blocks]
+    points = {label: [(one.costs[cost], one.top1) for one in some]
+              for label, some in {**tried, "front": front}.items() if some}
+    fronts = {"front": [points.pop("front")]}
+    chosen = [list(map(str, one.arch.blocks)) for one in front]
+    choices = [list(map(str, block.distinct())) for block in space.blocks]
     return {
         "Top-1 against cost: the front, all that was tried on the way, and the recipe's hand-made subnets":
-            png(front_figure({"front": [front]}, dots, cost,
-                             "predicted" if asked["predictor"] else "held-out images")),
-        "How many subnets of the front make each choice, block by block": png(choices_figure(chosen, names))}
+            png(front_figure(fronts, points, cost, "predicted" if asked["predictor"] else "held-out images")),
+        "How many subnets of the front make each choice, block by block": png(choices_figure(chosen, choices))}
 
 
 def limits_text(asked: dict) -> str:

@@ -121,8 +121,7 @@ def evaluations(run: Run, net: Network, image_size: int) -> Evaluations:
 
 def validated(recipe: Recipe, net: Network) -> List[Arch]:
     """The hand-made subnets in the recipe's stages that `net` holds, each network once."""
-    every = [Arch.parse(name, len(net.space.blocks)).canonical()
-             for stage in recipe.stages for name in stage.validate]
+    every = [net.config.arch(name).canonical() for stage in recipe.stages for name in stage.validate]
     return [arch for arch in dict.fromkeys(every) if arch in net.space]
 
 

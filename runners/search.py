@@ -51,7 +51,7 @@ def main(args) -> None:
     record = run.record("search", "search", net.info.get("space", ""), [], rows, time.time() - start,
                         args.name, search=asked)
     if record:  # on the first of several processes
-        page = report.page(record, report.pictures(record, net.space, found, by_hand))
+        page = report.page(record, report.pictures(asked, net.space, found, front, by_hand))
         write_atomically(run.output / "search" / f"{name}.html", page.encode())
     run.say(f"report: {run.output / 'search' / name}.html")
     if args.save:
