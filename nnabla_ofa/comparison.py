@@ -1,31 +1,39 @@
 """Does searching pay? Fronts of several methods and seeds at equal budget, as numbers and a page.
 
-A comparison's record (benchmarks/search.py) has a row a subnet of each front: method, search_seed,
-costs, top-1 on the held-out images that the front was chosen by, and on the test images. All that
-the page says is computed from these rows.
+A comparison's record (benchmarks/search.py) has a row a subnet: method, search_seed, costs, top-1 on
+the held-out images that chose it, and on the test images. Hand-made subnets are rows of the method
+"validated" without a seed, chosen from like a search's. All that the page says is computed from rows.
 """
 
 from __future__ import annotations
 
 from statistics import mean, stdev
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pymoo.indicators.hv import Hypervolume
 
-from .problem import UNITS
+from .problem import UNITS, front
 from .tables import run_facts, table
 
 SPLITS = {"valid_top1": "held-out", "top1": "test"}
-LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "validated by hand"}
+LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "hand-made subnets"}
+Fronts = Dict[Tuple[str, Optional[int]], List[dict]]  # (method, search seed) -> rows
 
 
-def fronts(rows: Sequence[dict]) -> Dict[Tuple[str, object], List[dict]]:
-    """Rows by (method, search seed)."""
-    found: Dict[Tuple[str, object], List[dict]] = {}
-    for row in rows:
-        found.setdefault((row["method"], row["search_seed"]), []).append(row)
-    return found
+def compared(records: Sequence[dict]) -> List[dict]:
+    """The records that are comparisons."""
+    return [record for record in records if record["kind"] == "benchmark" and record.get("name") == "search"]
+
+
+def fronts(record: dict) -> Fronts:
+    """For every method and seed the rows that no other one of its own beats on the held-out images."""
+    runs: Fronts = {}
+    for row in record["results"]:
+        runs.setdefault((row["method"], row["search_seed"]), []).append(row)
+    cost = record["search"]["objective"]
+    return {key: front(rows, lambda row: row[cost], lambda row: row["valid_top1"])
+            for key, rows in runs.items()}
 
 
 def hypervolume(points: Sequence[Tuple[float, float]], ideal: Tuple[float, float],
@@ -36,28 +44,25 @@ def hypervolume(points: Sequence[Tuple[float, float]], ideal: Tuple[float, float
     return float(Hypervolume(ref_point=np.ones(2))(scaled))
 
 
-def hypervolumes(record: dict, top1: str) -> Dict[Tuple[str, object], float]:
-    """Of every front of a record on the split that `top1` (a key of SPLITS) names.
+def hypervolumes(record: dict, top1: str) -> Dict[Tuple[str, Optional[int]], float]:
+    """Of every front, on the split that `top1` (a key of SPLITS) names.
 
-    The box: from the smallest subnet's cost and 100% to the largest's and the lowest top-1 in the record.
+    The box: from the smallest subnet's cost and 100% to the largest's and the record's lowest top-1.
     """
-    asked, rows = record["search"], record["results"]
+    asked = record["search"]
     smallest, largest = asked["cost_range"]
-    corners = (smallest, 1.0), (largest, min(row[top1] for row in rows))
-    return {key: hypervolume([(row[asked["objective"]], row[top1]) for row in front], *corners)
-            for key, front in fronts(rows).items()}
+    corners = (smallest, 1.0), (largest, min(row[top1] for row in record["results"]))
+    return {key: hypervolume([(row[asked["objective"]], row[top1]) for row in rows], *corners)
+            for key, rows in fronts(record).items()}
 
 
-def beaten(front: Sequence[dict], others: Sequence[dict], cost: str, top1: str) -> float:
-    """Share of `others` that some subnet of the front equals or beats in both cost and top-1."""
-    return mean(any(one[cost] <= other[cost] and one[top1] >= other[top1] for one in front)
+def beaten(rows: Sequence[dict], others: Sequence[dict], cost: str, top1: str) -> float:
+    """Share of `others` that one of `rows` equals or beats in both cost and top-1."""
+    return mean(any(row[cost] <= other[cost] and row[top1] >= other[top1] for row in rows)
                 for other in others)
 
 
-def compared(records: Sequence[dict]) -> List[dict]:
-    """The records that are comparisons."""
-    return [record for record in records if record["kind"] == "benchmark" and record.get("name") == "search"]
-
+# The page ----------------------------------------------------------------------------------------
 
 def page(records: Sequence[dict]) -> str:
     """Markdown of all comparisons in `records`; "" where there is none."""
@@ -68,66 +73,62 @@ def page(records: Sequence[dict]) -> str:
 
 def section(record: dict) -> str:
     """One recipe: what was compared, a row a method, a row a seed, the picture."""
-    asked, rows = record["search"], record["results"]
-    cost, found = asked["objective"], fronts(record["results"])
-    by_hand = found.get(("validated", None), [])
-    volumes = {top1: hypervolumes(record, top1) for top1 in SPLITS}
-    methods = list(dict.fromkeys(method for method, _ in found))
-
-    def cell(method: str, value: Callable) -> str:
-        return spread([value(key) for key in found if key[0] == method])
-
-    lines = []
-    for method in methods:
-        line = {"Front of": LABELS.get(method, method),
-                "Subnets on it": cell(method, lambda key: len(found[key]))}
-        for top1, split in SPLITS.items():
-            line[f"Hypervolume, {split}"] = cell(method, lambda key: volumes[top1][key])
-            if by_hand and method != "validated":
-                line[f"Hand-made ones beaten, {split}"] = cell(
-                    method, lambda key: beaten(found[key], by_hand, cost, top1))
-            else:
-                line[f"Hand-made ones beaten, {split}"] = "-"
-        lines.append(line)
-    images = f"{asked['held_out_images']:,} held-out and {rows[0]['images']:,} test images"
+    asked, results = record["search"], record["results"]
     return "\n\n".join([
         f"## `{record['recipe']}`",
         f"Each search tried {asked['count']} distinct subnets of `{record['space']}` at "
-        f"{asked['image_size']} pixels and kept\nthose that no other one beats in {UNITS[cost]} and top-1 "
-        f"on the held-out images; only these were evaluated on the\ntest images ({images}). Hypervolume is "
-        "the share of the box from the smallest subnet's cost and 100%\nto the largest's and the lowest "
-        "top-1 in this record that a front dominates. Mean ± standard deviation over\n"
-        f"seeds; n is {len([key for key in found if key[0] == methods[0]])}.",
-        table(lines), "Seed by seed:", table(by_seed(found, volumes)), verdict(volumes),
+        f"{asked['image_size']} pixels. A front are those\nthat no other one tried beats in "
+        f"{UNITS[asked['objective']]} and in top-1 on the {asked['held_out_images']:,} held-out images; the "
+        f"{results[0]['images']:,} test images\nchose nothing. Hypervolume is the share of a box that a "
+        "front dominates: from the smallest subnet's\ncost and 100% to the largest's and the lowest top-1 "
+        "in the record. Mean ± standard deviation over\nthe seeds.",
+        table(by_method(record)), table(by_seed(record)), verdict(record),
         f"![Fronts of every seed]({picture(record)})"])
 
 
-def by_seed(found: dict, volumes: dict) -> List[dict]:
+def by_method(record: dict) -> List[dict]:
+    """A row a method: size, hypervolumes, and hand-made subnets beaten of its fronts."""
+    found, cost = fronts(record), record["search"]["objective"]
+    by_hand = [row for row in record["results"] if row["method"] == "validated"]
+    lines = []
+    for method in dict.fromkeys(method for method, _ in found):
+        own = [key for key in found if key[0] == method]
+        line = {"Front of": LABELS.get(method, method),
+                "Seeds": len(own), "Subnets": spread([len(found[key]) for key in own], 1)}
+        for top1, split in SPLITS.items():
+            volumes = hypervolumes(record, top1)
+            line[f"Hypervolume, {split}"] = spread([volumes[key] for key in own], 4)
+            line[f"Hand-made ones equalled or beaten, {split}"] = "-" if method == "validated" else spread(
+                [100 * beaten(found[key], by_hand, cost, top1) for key in own], 0) + "%"
+        lines.append(line)
+    return lines
+
+
+def by_seed(record: dict) -> List[dict]:
     """A row a search seed: hypervolumes of each method's front."""
-    seeds = list(dict.fromkeys(seed for _, seed in found if seed is not None))
-    methods = list(dict.fromkeys(method for method, seed in found if seed is not None))
-    return [{"Search seed": seed, **{f"{LABELS.get(method, method)}, {split}":
-                                     f"{volumes[top1][method, seed]:.4f}"
-                                     for top1, split in SPLITS.items() for method in methods}}
+    volumes = {split: hypervolumes(record, top1) for top1, split in SPLITS.items()}
+    seeds = dict.fromkeys(seed for _, seed in fronts(record) if seed is not None)
+    return [{"Search seed": seed,
+             **{f"{LABELS.get(method, method)}, {split}": f"{volume:.4f}"
+                for split, own in volumes.items() for (method, of), volume in own.items() if of == seed}}
             for seed in seeds]
 
 
-def verdict(volumes: dict) -> str:
+def verdict(record: dict) -> str:
     """How often NSGA-II's hypervolume is the larger one, in a sentence."""
     parts = []
     for top1, split in SPLITS.items():
-        seeds = [seed for method, seed in volumes[top1] if method == "nsga2"]
-        wins = sum(volumes[top1]["nsga2", seed] > volumes[top1]["random", seed] for seed in seeds)
+        volumes = hypervolumes(record, top1)
+        seeds = [seed for method, seed in volumes if method == "nsga2"]
+        wins = sum(volumes["nsga2", seed] > volumes["random", seed] for seed in seeds)
         parts.append(f"in {wins} of {len(seeds)} seeds on the {split} images")
-    return f"NSGA-II's front has the larger hypervolume than random search's {' and '.join(parts)}."
+    return f"NSGA-II's front has a larger hypervolume than random search's {' and '.join(parts)}."
 
 
-def spread(values: Sequence[float]) -> str:
-    """"0.61 ± 0.02" of several, "0.61" of one."""
-    digits = 1 if all(isinstance(value, int) for value in values) else 4
-    if len(values) == 1:
-        return f"{values[0]:.{0 if digits == 1 else digits}f}"
-    return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}"
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and sample standard deviation, "0.61 ± 0.02"; one value alone."""
+    text = f"{mean(values):.{digits}f}"
+    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
 def picture(record: dict) -> str:

@@ -129,16 +129,13 @@ def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
 
 
 def comparison_figure(record: dict) -> Figure:
-    """The fronts of every method and seed of a comparison on the images they were chosen by."""
-    cost, fronts, dots = record["search"]["objective"], {}, {}
-    for (method, seed), rows in comparison.fronts(record["results"]).items():
-        points = [(row[cost], row["valid_top1"]) for row in rows]
+    """The fronts of a comparison, every method and seed, on the images they were chosen by."""
+    cost = record["search"]["objective"]
+    lines: Dict[str, List[Points]] = {}
+    for (method, _), rows in comparison.fronts(record).items():
         label = comparison.LABELS.get(method, method)
-        if seed is None:
-            dots[label] = points
-        else:
-            fronts.setdefault(label, []).append(points)
-    return front_figure(fronts, dots, cost, "held-out images")
+        lines.setdefault(label, []).append([(row[cost], row["valid_top1"]) for row in rows])
+    return front_figure(lines, {}, cost, "held-out images")
 
 
 def front_figure(fronts: Dict[str, Sequence[Points]], dots: Dict[str, Points], cost: str,

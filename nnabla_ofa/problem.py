@@ -105,32 +105,44 @@ class Problem:
 
 
 def least_excess(space: Space, costs: Costs, limits: Mapping[str, float]) -> Arch:
-    """The canonical arch of least max(cost / limit), over all subnets; the smallest if no limits.
+    """The canonical arch of least max(cost / limit), over all subnets; the smallest if it is within.
 
-    Exact for costs that are sums over blocks, by dynamic programming over the cost vectors that no
-    other one beats; and for costs that grow with every choice, where it is the smallest subnet.
+    Exact for costs that are sums over blocks, and for one that grows with every choice. Where
+    neighbouring blocks share a cost that does not (a measured latency), what no change of the
+    blocks' sums betters.
     """
-    smallest = space.smallest().canonical()
-    names = list(limits)
+    def excess(arch: Arch) -> float:
+        found = costs([arch])
+        return max((float(found[name][0]) / limit for name, limit in limits.items()), default=0.0)
 
+    best = space.smallest().canonical()
+    while excess(best) > 1:
+        better = least_sum(space, costs, limits, best)
+        if excess(better) >= excess(best):
+            break
+        best = better
+    return best
+
+
+def least_sum(space: Space, costs: Costs, limits: Mapping[str, float], base: Arch) -> Arch:
+    """The arch of least max(cost / limit) if a cost is that of `base` plus what each block changes.
+
+    Dynamic programming, block after block, over the cost vectors that no other one beats.
+    """
     def ratios(archs: Sequence[Arch]) -> np.ndarray:
         found = costs(archs)
-        return np.stack([found[name] / limits[name] for name in names], axis=1)
+        return np.stack([found[name] / limit for name, limit in limits.items()], axis=1)
 
-    if not names or np.all(ratios([smallest]) <= 1):
-        return smallest
-    totals, partial = ratios([smallest]), [smallest.blocks]
+    origin = ratios([base])
+    totals, chosen = origin, [()]
     for i, choices in enumerate(space.blocks):
         distinct = choices.distinct()
-        variants = [Arch((*smallest.blocks[:i], block, *smallest.blocks[i + 1:])) for block in distinct]
-        steps = ratios(variants) - ratios([smallest])
-        sums = (totals[:, None] + steps).reshape(-1, len(names))
+        changed = [Arch((*base.blocks[:i], block, *base.blocks[i + 1:])) for block in distinct]
+        sums = (totals[:, None] + ratios(changed) - origin).reshape(-1, len(limits))
         kept = nondominated(sums)
-        partial = [(*partial[k // len(distinct)][:i], distinct[k % len(distinct)],
-                    *smallest.blocks[i + 1:]) for k in kept]
+        chosen = [(*chosen[k // len(distinct)], distinct[k % len(distinct)]) for k in kept]
         totals = sums[kept]
-    best = Arch(partial[int(totals.max(axis=1).argmin())])
-    return min((smallest, best), key=lambda arch: ratios([arch]).max())
+    return Arch(chosen[int(totals.max(axis=1).argmin())])
 
 
 def nondominated(points: np.ndarray) -> np.ndarray:
@@ -177,8 +189,13 @@ def judge(problem: Problem, accuracy: Accuracy, archs: Sequence[Arch], generatio
 
 def pareto(found: Sequence[Found], objective: str = "macs") -> List[Found]:
     """Those that no other one beats in both cost and top-1, by ascending cost."""
-    front: List[Found] = []
-    for one in sorted(found, key=lambda f: (f.costs[objective], -f.top1, f.arch)):
-        if not front or one.top1 > front[-1].top1:
-            front.append(one)
-    return front
+    return front(found, lambda one: one.costs[objective], lambda one: one.top1)
+
+
+def front(items: Sequence, cost: Callable, top1: Callable) -> list:
+    """The items that no other one beats in `cost` and `top1`, by ascending cost; the first of equals."""
+    kept: list = []
+    for item in sorted(items, key=lambda item: (cost(item), -top1(item))):
+        if not kept or top1(item) > top1(kept[-1]):
+            kept.append(item)
+    return kept

@@ -23,7 +23,8 @@ COLUMNS = {"macs": ("MACs", count), "parameters": ("Parameters", count),
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 66rem; margin: 2rem auto }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
-table { border-collapse: collapse; width: 100% } th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap }
+table { border-collapse: collapse; width: 100% }
+th, td { padding: .3rem .6rem; text-align: right; white-space: nowrap }
 th { border-bottom: 2px solid #555 } td { border-bottom: 1px solid #ddd }
 th.text, td.text { text-align: left } td.text { font: 13px/1.4 ui-monospace, monospace; white-space: normal }
 figure { margin: 1rem 0 } img { max-width: 100% } figcaption, footer { color: #555; font-size: .9rem }
@@ -75,13 +76,15 @@ def pictures(asked: dict, space: Space, found: Sequence[Found], front: Sequence[
              "bred": [one for one in found if one.generation > 0], "validated by hand": by_hand}
     points = {label: [(one.costs[cost], one.top1) for one in some]
               for label, some in {**tried, "front": front}.items() if some}
-    fronts = {"front": [points.pop("front")]}
+    lines = {"front": [points.pop("front")]}
     chosen = [list(map(str, one.arch.blocks)) for one in front]
     choices = [list(map(str, block.distinct())) for block in space.blocks]
+    source = "predicted" if asked["predictor"] else "held-out images"
     return {
         "Top-1 against cost: the front, all that was tried on the way, and the recipe's hand-made subnets":
-            png(front_figure(fronts, points, cost, "predicted" if asked["predictor"] else "held-out images")),
-        "How many subnets of the front make each choice, block by block": png(choices_figure(chosen, choices))}
+            png(front_figure(lines, points, cost, source)),
+        "How many subnets of the front make each choice, block by block":
+            png(choices_figure(chosen, choices))}
 
 
 def limits_text(asked: dict) -> str:

@@ -59,13 +59,22 @@ def test_a_search_of_all_subnets_is_brute_force():
     assert {f.arch for f in pareto(found)} == {f.arch for f in found if not beaten(f, found)}
 
 
-@pytest.mark.parametrize("limits", [
-    {}, {"macs": quantile("macs", 0.7)}, {"parameters": quantile("parameters", 0.7)}])
-def test_nsga2_finds_the_front_of_brute_force_without_trying_everything(limits):
-    problem = Problem(SPACE, COSTS, limits)
-    found = search(problem, accuracy, 200, seed=0)
-    assert len(found) == 200 < problem.within(EVERY).sum()
-    assert [f.arch for f in pareto(found)] == [f.arch for f in pareto(whole(problem))]
+@pytest.mark.parametrize("cost", ["macs", "parameters"])
+def test_nsga2_finds_the_front_of_brute_force_where_random_draws_do_not(cost):
+    problem = Problem(SPACE, COSTS, {cost: quantile(cost, 0.4)})
+    best = [f.arch for f in pareto(whole(problem))]
+    assert len(best) == 19 and problem.within(EVERY).sum() > 150
+    assert [f.arch for f in pareto(search(problem, accuracy, 150, seed=0))] == best
+    assert [f.arch for f in pareto(search(problem, accuracy, 150, "random", seed=0))] != best
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nsga2_finds_more_of_the_whole_front_than_random_draws(seed):
+    problem = Problem(SPACE, COSTS)
+    best = {f.arch for f in pareto(whole(problem))}
+    bred, random = ({f.arch for f in pareto(search(problem, accuracy, 200, method, seed))}
+                    for method in ("nsga2", "random"))
+    assert len(bred & best) > len(random & best)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -102,6 +111,17 @@ def test_latency_is_a_cost_like_the_others():
     assert len(found) == 50 and all(b.kernel > 3 for f in found for b in f.arch.blocks)
     with pytest.raises(ofa.OfaError, match="--latency-table"):
         Problem(SPACE, COSTS, {"latency_ms": 1.5})
+
+
+def test_a_space_of_channel_widths_is_searched_the_same_way():
+    config = ofa.ResNet20()
+    space = config.space("C4-16_C4-32_C4-64")
+    costs = cost_function(ofa.Network(config, space), 32)
+    limit = float(costs([space.largest()])["macs"][0]) / 2
+    problem = Problem(space, costs, {"macs": limit})
+    found = search(problem, lambda archs: costs(archs)["parameters"] / 1e9, 25)
+    assert len({f.arch for f in found}) == 25 and all(f.costs["macs"] <= limit for f in found)
+    assert all(space.check(f.arch) == f.arch.canonical() for f in found)
 
 
 # -- limits ----------------------------------------------------------------------------------------
