@@ -54,7 +54,7 @@ class Problem:
     costs: Costs
     limits: Mapping[str, float] = field(default_factory=dict)
     objective: str = "macs"
-    anchor: Arch = field(init=False)  # of all subnets the one farthest within the limits
+    anchor: Arch = field(init=False)  # within the limits: the smallest, else the one nearest to them
 
     def __post_init__(self):
         known = self.costs([self.space.smallest()])
@@ -90,12 +90,11 @@ class Problem:
         return list(dict.fromkeys([self.anchor] + [largest] * bool(self.within([largest])[0])))
 
     def _infeasible(self) -> str:
-        alone = {name: least_excess(self.space, self.costs, {name: limit})
-                 for name, limit in self.limits.items()}
-        for name, arch in alone.items():
+        for name, limit in self.limits.items():
+            arch = least_excess(self.space, self.costs, {name: limit})
             least = float(self.costs([arch])[name][0])
-            if least > self.limits[name]:
-                return (f"no subnet has at most {self.limits[name]:g} {UNITS[name]}: the smallest has "
+            if least > limit:
+                return (f"no subnet has at most {limit:g} {UNITS[name]}: the smallest has "
                         f"{exact(least)} ({arch}); raise --max-{name.replace('_', '-')}")
         costs = self.costs([self.anchor])
         limits = " and ".join(f"{limit:g} {UNITS[name]}" for name, limit in self.limits.items())
@@ -105,11 +104,11 @@ class Problem:
 
 
 def least_excess(space: Space, costs: Costs, limits: Mapping[str, float]) -> Arch:
-    """The canonical arch of least max(cost / limit), over all subnets; the smallest if it is within.
+    """The smallest subnet if it is within the limits, else the one of least max(cost / limit).
 
-    Exact for costs that are sums over blocks, and for one that grows with every choice. Where
-    neighbouring blocks share a cost that does not (a measured latency), what no change of the
-    blocks' sums betters.
+    Exact for costs that are sums over blocks, and for costs that grow with every choice. A measured
+    latency may do neither where neighbouring blocks share operations: then what `least_sum` cannot
+    better, from one subnet to the next.
     """
     def excess(arch: Arch) -> float:
         found = costs([arch])
@@ -169,14 +168,14 @@ def exact(value: float) -> str:
 def sample(problem: Problem, count: int, rng: np.random.Generator) -> List[Arch]:
     """`count` distinct archs within the limits: the ends of the space, then uniform samples.
 
-    Fewer, where ten times as many samples in a row bring no new one.
+    Fewer, where a thousand samples in a row bring no new one.
     """
     found, stale = dict.fromkeys(problem.ends()[:count]), 0
-    while len(found) < count and stale < 10:
+    while len(found) < count and stale < 1000:
         before = len(found)
         fresh = problem.brought_within([problem.space.sample(rng) for _ in range(count)], rng)
         found.update(dict.fromkeys(fresh))
-        stale = 0 if len(found) > before else stale + 1
+        stale = 0 if len(found) > before else stale + count
     return list(found)[:count]
 
 
