@@ -25,6 +25,7 @@ def main(args) -> None:
     fronts = {}
     with lock(run.output / "search", run.lab.comm):
         measured = evaluations(run, net, size)
+        kept = len(measured.known)
         for seed in range(args.seeds):
             for method in METHODS:
                 run.say(f"{method}, seed {seed}: {args.count} subnets")
@@ -37,8 +38,8 @@ def main(args) -> None:
     ends = [net.cost(arch, size).macs for arch in (net.space.smallest(), net.space.largest())]
     run.record("benchmark", "search", net.info.get("space", ""), [], rows, time.time() - start, "search",
                search={"weights": str(args.weights), "count": args.count, "objective": problem.objective,
-                       "image_size": size, "cost_range": ends,
-                       "held_out_images": len(run.lab.valid.indices)})
+                       "image_size": size, "cost_range": ends, "evaluated": len(measured.known),
+                       "evaluated_before": kept, "held_out_images": len(run.lab.valid.indices)})
 
 
 if __name__ == "__main__":

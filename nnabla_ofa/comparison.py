@@ -74,6 +74,9 @@ def page(records: Sequence[dict]) -> str:
 def section(record: dict) -> str:
     """One recipe: what was compared, a row a method, a row a seed, the picture."""
     asked, results = record["search"], record["results"]
+    kept = (f" {asked['evaluated_before']} of the {asked['evaluated']} different subnets had been evaluated\n"
+            "before the time above began, by this command when it was interrupted or by other searches."
+            if asked["evaluated_before"] else "")
     return "\n\n".join([
         f"## `{record['recipe']}`",
         f"Each search tried {asked['count']} distinct subnets of `{record['space']}` at "
@@ -81,7 +84,8 @@ def section(record: dict) -> str:
         f"{UNITS[asked['objective']]} and in top-1 on the {asked['held_out_images']:,} held-out images; the "
         f"{results[0]['images']:,} test images\nchose nothing. Hypervolume is the share of a box that a "
         "front dominates: from the smallest subnet's\ncost and 100% to the largest's and the lowest top-1 "
-        "in the record. Mean ± standard deviation over\nthe seeds.",
+        "in the record. Mean ± standard deviation over\n"
+        f"the seeds.{kept}",
         table(by_method(record)), table(by_seed(record)), verdict(record),
         f"![Fronts of every seed]({picture(record)})"])
 

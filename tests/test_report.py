@@ -188,7 +188,7 @@ def compared():
             row("random", 0, 15, 0.8, 0.8), row("random", 1, 15, 0.7, 0.6),
             row("validated", None, 20, 0.6, 0.5), row("validated", None, 15, 0.6, 0.9)]
     asked = {"objective": "macs", "cost_range": [10, 20], "count": 100, "image_size": 28,
-             "held_out_images": 144}
+             "evaluated": 402, "evaluated_before": 0, "held_out_images": 144}
     return dict(RUN, kind="benchmark", name="search", command="python benchmarks/search.py", results=rows,
                 search=asked)
 
@@ -213,6 +213,9 @@ def test_page_of_a_comparison_says_what_its_rows_say():
     page = comparison.page([record])
     assert "larger hypervolume than random search's in 2 of 2 seeds on the held-out" in page
     assert "100 ± 0%" in page and comparison.picture(record) in page
+    assert "had been evaluated" not in page
+    record["search"]["evaluated_before"] = 40
+    assert "40 of the 402 different subnets had been evaluated" in comparison.page([record])
     assert comparison.page([dict(record, name="other")]) == ""
     pages = tables.build_tables([record], [], others={"search.md": page})
     assert "- [Search against random draws and hand-made subnets](search.md)" in pages["README.md"]
