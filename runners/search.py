@@ -74,8 +74,8 @@ def predictor(args, net, size):
     if args.predictor is None:
         return None
     from nnabla_ofa.predictor import Predictor
-    predict = Predictor.load(args.predictor).predict
-    return lambda archs: predict(net.space, archs, size)
+    predict = Predictor.load(args.predictor, net, args.accept_poor)
+    return lambda archs: predict(archs, size)
 
 
 if __name__ == "__main__":
@@ -91,7 +91,8 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=100, help="distinct subnets to try (default 100)")
     parser.add_argument("--search-seed", type=int, help="of what the search draws (default: --seed)")
     parser.add_argument("--predictor", type=Path, metavar="FILE",
-                        help="takes top-1 from a predictor; only its front is evaluated")
+                        help="samples of runners/predictor.py, to predict top-1; only the front is evaluated")
+    parser.add_argument("--accept-poor", action="store_true", help="use the predictor although it is poor")
     parser.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
     parser.add_argument("--save", type=Path, metavar="FILE",
                         help="where the most accurate subnet goes, extracted and calibrated")
