@@ -43,7 +43,7 @@ def main(args) -> None:
     for one in front:
         run.say(f"  {one.top1:.4f}  {one.costs[args.objective]:12,.6g}  {one.arch}")
     tested = run.lab.rows(net, [one.arch for one in front], say=run.say, sizes=(size,))
-    rows = [{**row, **one.costs, "valid_top1": one.top1} for row, one in zip(tested, front)]
+    rows = [{**one.costs, **row, "valid_top1": one.top1} for row, one in zip(tested, front)]
     asked = {"weights": str(args.weights), "method": args.method, "evaluated": len(found), "limits": limits,
              "objective": args.objective, "image_size": size, "search_seed": seed,
              "predictor": str(args.predictor or ""), "latency_table": str(args.latency_table or ""),
