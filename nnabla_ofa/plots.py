@@ -1,4 +1,4 @@
-"""Pictures of a recipe's records: training curves across stages, accuracy against MACs; contact
+"""Pictures of records: training curves, accuracy against MACs; fronts and choices of a search; contact
 sheets of images.
 
 PNG by matplotlib's Agg canvas, without pyplot's global state; the same records give the same bytes.
@@ -7,6 +7,7 @@ Colours are Okabe and Ito's (2008), told apart by colour-blind readers.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from statistics import mean
 from typing import Dict, List, Sequence, Tuple
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from . import comparison
 from .figures import KINDS, STAGES, collect, main_split, of_recipe
 from .tables import pictures
 
@@ -25,6 +27,8 @@ MARKERS = "osD^vP"
 SHORT = {"fullnet": "full", "fullnet65": "full 65", "kernel": "kernel", "depth1": "depth 1",
          "depth2": "depth 2", "expand1": "expand 1", "expand2": "expand 2"}
 GREY = "#555555"
+AXES = {"macs": ("MACs", 1e6), "parameters": ("parameters", 1e6), "latency_ms": ("latency, ms", 1)}
+Points = Sequence[Tuple[float, float]]  # (cost, top-1 as a fraction)
 
 
 def draw(records: Sequence[dict], folder) -> List[Path]:
@@ -33,10 +37,11 @@ def draw(records: Sequence[dict], folder) -> List[Path]:
     for recipe in sorted({record["recipe"] for record in records if record["kind"] in KINDS}):
         for name in pictures(records, recipe):
             make = epochs_figure if name.endswith("-epochs.png") else accuracy_macs_figure
-            path = Path(folder) / name
-            # Without the software's version: another matplotlib release is no other picture.
-            make(records, recipe).savefig(path, dpi=150, metadata={"Software": None})
-            paths.append(path)
+            paths.append(Path(folder) / name)
+            paths[-1].write_bytes(png(make(records, recipe)))
+    for record in comparison.compared(records):
+        paths.append(Path(folder) / comparison.picture(record))
+        paths[-1].write_bytes(png(comparison_figure(record)))
     return paths
 
 
@@ -144,6 +149,73 @@ def contact_sheet(rows: Sequence[Tuple[str, Sequence[np.ndarray]]], path, gap: i
             x += image.shape[1] + gap
         y -= gap
     figure.savefig(path, metadata={"Software": None})
+
+
+def comparison_figure(record: dict) -> Figure:
+    """The fronts of a comparison, every method and seed, on the images they were chosen by."""
+    cost = record["search"]["objective"]
+    lines: Dict[str, List[Points]] = {}
+    for (method, _), rows in comparison.fronts(record).items():
+        label = comparison.LABELS.get(method, method)
+        lines.setdefault(label, []).append([(row[cost], row["valid_top1"]) for row in rows])
+    return front_figure(lines, {}, cost, "held-out images")
+
+
+def front_figure(fronts: Dict[str, Sequence[Points]], dots: Dict[str, Points], cost: str,
+                 split: str) -> Figure:
+    """Top-1 against a cost: a stepped line a front (one label may have several), single subnets as dots.
+
+    cost: a key of AXES; split: which images top-1 is of.
+    """
+    name, unit = AXES[cost]
+    every = [x for part in [*dots.values(), *(p for own in fronts.values() for p in own)] for x, _ in part]
+    if unit > 1 and max(every, default=0) >= 1e9:
+        unit = 1e9
+    scale = {1e6: " (millions)", 1e9: " (billions)"}.get(unit, "")
+    figure, (axis,) = _axes((9, 5.2), rows=1)
+    for i, (label, points) in enumerate(dots.items()):
+        axis.plot([x / unit for x, _ in points], [y for _, y in points], MARKERS[-1 - i], ls="", ms=4.5,
+                  color=COLOURS[-2 - i], mec="white", mew=0.4, label=label)
+    for i, (label, lines) in enumerate(fronts.items()):
+        for j, line in enumerate(lines):
+            axis.plot([x / unit for x, _ in line], [y for _, y in line], MARKERS[i], ls="-", ms=5, lw=1.4,
+                      drawstyle="steps-post", color=COLOURS[i], label=label if j == 0 else None)
+    axis.set(xlabel=name + scale, ylabel=f"top-1, {split}")
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axis.legend(loc="lower right", frameon=False, fontsize=9)
+    return figure
+
+
+def choices_figure(subnets: Sequence[Sequence[str]], choices: Sequence[Sequence[str]]) -> Figure:
+    """How many of some subnets make each choice in each block.
+
+    subnets: block names, a list a subnet; choices: the names that each block may have (the others
+    are left blank).
+    """
+    names = list(dict.fromkeys(name for own in choices for name in own))
+    counts = np.full((len(names), len(choices)), np.nan)
+    for block, own in enumerate(choices):
+        for name in own:
+            counts[names.index(name), block] = sum(subnet[block] == name for subnet in subnets)
+    figure, (axis,) = _axes((1.6 + 0.62 * len(choices), 1 + 0.26 * len(names)), rows=1)
+    axis.grid(False)
+    axis.imshow(counts, cmap="Blues", vmin=0, vmax=len(subnets), aspect="auto")
+    for row, block in np.argwhere(counts > 0):
+        dark = counts[row, block] > len(subnets) / 2
+        axis.text(block, row, f"{counts[row, block]:.0f}", ha="center", va="center", fontsize=8,
+                  color="white" if dark else "black")
+    axis.set_xticks(range(len(choices)), [str(i + 1) for i in range(len(choices))])
+    axis.set_yticks(range(len(names)), names)
+    axis.set_xlabel(f"block, from the input on; {len(subnets)} subnets")
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as PNG."""
+    file = io.BytesIO()
+    # Without the software's version: another matplotlib release is no other picture.
+    figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
 
 
 def _axes(size, rows: int):

@@ -194,16 +194,20 @@ class Run:
         return path
 
     def record(self, kind: str, stage: str, space: str, history, rows, seconds: float,
-               name: Optional[str] = None) -> None:
-        """Write the run's record; `name` tells several of one kind and stage apart."""
+               name: Optional[str] = None, **more) -> Optional[dict]:
+        """Write the run's record and return it (rank 0); `name` tells several of one stage apart.
+
+        more: further keys of the record.
+        """
         comm = self.lab.comm
         if comm.rank:
-            return
+            return None
         record = {**records.describe_run(self.command, self.lab.seed, comm.size), "kind": kind,
                   "recipe": self.recipe.name, "stage": stage, "space": space,
                   "seconds": round(seconds, 1), "settings": self.recipe.settings(),
-                  "history": history, "results": rows, **({"name": name} if name else {})}
+                  "history": history, "results": rows, **({"name": name} if name else {}), **more}
         self.say(f"record: {records.write(self.output / 'records', record)}")
+        return record
 
     def _start(self, stage: Stage) -> Network:
         """The network that a stage begins with: new, or the start's, sorted and widened."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Dict, List, Optional, Sequence
+from types import MappingProxyType
+from typing import Dict, List, Mapping, Optional, Sequence
 
 from .figures import KINDS, STAGES, Key, canonical, collect, main_split, of_recipe
 
@@ -17,17 +18,18 @@ COMMAND = "python runners/tables.py"
 Figures = Dict[Key, Dict[int, dict]]
 
 
-def build_tables(records: Sequence[dict], published: Sequence[dict],
-                 command: str = COMMAND) -> Dict[str, str]:
+def build_tables(records: Sequence[dict], published: Sequence[dict], command: str = COMMAND,
+                 others: Mapping[str, str] = MappingProxyType({})) -> Dict[str, str]:
     """{path relative to the results folder: Markdown}: a page a recipe, and README.md, the index.
 
     `records` as records.read gives them, `published` as figures.read_published does: shown on the
-    page of PUBLISHED_RECIPE, which then exists even if nothing of ours was run. Every page ends
-    with `command`, which regenerates it.
+    page of PUBLISHED_RECIPE, which then exists even if nothing of ours was run. others: further
+    pages by name, whose first line is their title. Every page ends with `command`, which
+    regenerates it.
     """
     recipes = {record["recipe"] for record in records if record["kind"] in KINDS}
     recipes = sorted(recipes | ({PUBLISHED_RECIPE} if published else set()))
-    pages = {"README.md": index_page(records, recipes)}
+    pages = {"README.md": index_page(records, recipes, others), **others}
     for recipe in recipes:
         theirs = published if recipe == PUBLISHED_RECIPE else ()
         pages[f"{recipe}.md"] = recipe_page(records, recipe, theirs)
@@ -66,7 +68,7 @@ def recipe_page(records: Sequence[dict], recipe: str, published: Sequence[dict])
     return "\n\n".join(parts)
 
 
-def index_page(records: Sequence[dict], recipes: Sequence[str]) -> str:
+def index_page(records: Sequence[dict], recipes: Sequence[str], others: Mapping[str, str]) -> str:
     """results/README.md: a row a recipe, with the last stage that it trained."""
     rows = []
     for recipe in recipes:
@@ -77,11 +79,12 @@ def index_page(records: Sequence[dict], recipes: Sequence[str]) -> str:
             "Runs": len(runs),
             "Time": duration(sum(record["seconds"] for record in runs)) if runs else "-",
             **extremes(collect(records, recipe), trained[-1]["stage"] if trained else "")})
+    links = [f"- [{text.splitlines()[0].lstrip('# ')}]({name})" for name, text in others.items()]
     return "\n\n".join([
         "# Results",
         "Each page is generated from JSON records, one a run (seed, commit, versions, machine, "
         "settings, figures),\nand from the published figures in `results/published/`.",
-        table(rows, left=2) if rows else "Nothing was run yet."])
+        table(rows, left=2) if rows else "Nothing was run yet.", *["\n".join(links)] * bool(links)])
 
 
 def pictures(records: Sequence[dict], recipe: str) -> Dict[str, str]:

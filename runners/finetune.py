@@ -14,14 +14,15 @@ from nnabla_ofa import cli  # noqa: E402
 
 def main(args) -> None:
     net, run = cli.open_network(args)
-    run.finetune(net, args.subnet or run.recipe.finetune.subnet, args.save)
+    alone = str(net.space.largest()) if net.space.single() else None
+    run.finetune(net, args.subnet or alone or run.recipe.finetune.subnet, args.save)
 
 
 if __name__ == "__main__":
     parser = cli.parser(__doc__.splitlines()[0])
-    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
+    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet or a subnet")
     parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
-                        help="one name a block, or one for all (default: the recipe's)")
+                        help="one name a block, or one for all (default: the recipe's; a subnet's own)")
     parser.add_argument("--save", type=Path, help="where the subnet goes (default: in the run's folder)")
     parser.add_argument("--accept-changes", action="store_true",
                         help="resume although recipe or data changed since the checkpoint")

@@ -1,8 +1,10 @@
-"""Search a supernet for the most accurate subnets within a cost.
+"""Search a supernet for the most accurate subnets within limits on their cost.
 
     python runners/search.py --weights runs/demo/K357_E0.6+0.8+1_D123/weights.h5 --max-macs 2M
 
-Subnets are chosen on images held out of training; the front is then evaluated on the test images.
+Subnets are chosen on images held out of training; the front that is found is then evaluated on the
+test images, once. Record, pictures and an HTML report go to the run's folder; a search that was
+killed goes on when its command is repeated.
 """
 
 import sys
@@ -11,33 +13,69 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-
-from nnabla_ofa import cli  # noqa: E402
-from nnabla_ofa.search import pareto, parse_limit, search  # noqa: E402
+from nnabla_ofa import cli, report  # noqa: E402
+from nnabla_ofa.checkpoint import write_atomically  # noqa: E402
+from nnabla_ofa.problem import UNITS, Problem, cost_function, judge, pareto  # noqa: E402
+from nnabla_ofa.search import METHODS, evaluations, parse_limit, search, validated  # noqa: E402
+from nnabla_ofa.stages import lock  # noqa: E402
 
 
 def main(args) -> None:
+    limits = {name: parse_limit(text) for name, text in
+              (("macs", args.max_macs), ("parameters", args.max_parameters),
+               ("latency_ms", args.max_latency_ms)) if text}
     if args.image_size is not None:
         args.overrides.append(f"data.valid_sizes=[{args.image_size}]")
     net, run = cli.open_network(args)
-    start = time.time()
+    start, name = time.time(), args.name or "search"
     size = max(run.recipe.data.valid_sizes)
-    limits = {name: parse_limit(text) for name, text in
-              (("macs", args.max_macs), ("parameters", args.max_parameters)) if text}
-
-    def accuracy(archs):
-        run.say(f"evaluating {len(archs)} subnets on the held-out images at {size} pixels")
-        return [result.top1 for result in run.lab.judge(net, archs, size, on="valid")]
-
-    found = search(net.space, lambda arch: net.cost(arch, size), accuracy, args.count, limits,
-                   np.random.default_rng(args.seed))
-    front = pareto(found)
-    run.say(f"{len(found)} subnets, {len(front)} on the front (held-out top-1, MACs):")
+    seed = run.lab.seed if args.search_seed is None else args.search_seed
+    problem = Problem(net.space, cost_function(net, size, latency_table(args)), limits, args.objective)
+    with lock(run.output / "search", run.lab.comm):
+        measured = evaluations(run, net, size)
+        predicted = predictor(args, net, size)
+        found = search(problem, predicted or measured, args.count, args.method, seed)
+        front = pareto(found, args.objective)
+        if predicted:
+            front = pareto(judge(problem, measured, [one.arch for one in front]), args.objective)
+        by_hand = judge(problem, measured, validated(run.recipe, net))
+    run.say(f"{len(found)} subnets, {len(front)} on the front (held-out top-1, {UNITS[args.objective]}):")
     for one in front:
-        run.say(f"  {one.top1:.4f}  {one.cost.macs / 1e6:8.2f} M  {one.arch}")
-    rows = run.lab.rows(net, [one.arch for one in front], say=run.say, sizes=(size,))
-    run.record("search", "search", net.info.get("space", ""), [], rows, time.time() - start, args.name)
+        run.say(f"  {one.top1:.4f}  {one.costs[args.objective]:12,.6g}  {one.arch}")
+    tested = run.lab.rows(net, [one.arch for one in front], say=run.say, sizes=(size,))
+    rows = [{**one.costs, **row, "valid_top1": one.top1} for row, one in zip(tested, front)]
+    asked = {"weights": str(args.weights), "method": args.method, "evaluated": len(found), "limits": limits,
+             "objective": args.objective, "image_size": size, "search_seed": seed,
+             "predictor": str(args.predictor or ""), "latency_table": str(args.latency_table or ""),
+             "held_out_images": len(run.lab.valid.indices)}
+    record = run.record("search", "search", net.info.get("space", ""), [], rows, time.time() - start,
+                        args.name, search=asked)
+    if record:  # on the first of several processes
+        page = report.page(record, report.pictures(asked, net.space, found, front, by_hand))
+        write_atomically(run.output / "search" / f"{name}.html", page.encode())
+    run.say(f"report: {run.output / 'search' / name}.html")
+    if args.save:
+        best = run.lab.calibrated(net, front[-1].arch, size)
+        if run.lab.comm.rank == 0:
+            best.save(args.save)
+        run.say(f"saved: {args.save}")
+
+
+def latency_table(args):
+    """The table of --latency-table, None without one."""
+    if args.latency_table is None:
+        return None
+    from nnabla_ofa.latency import LatencyTable
+    return LatencyTable.load(args.latency_table)
+
+
+def predictor(args, net, size):
+    """Archs -> top-1 by the predictor of --predictor, None without one."""
+    if args.predictor is None:
+        return None
+    from nnabla_ofa.predictor import Predictor
+    predict = Predictor.load(args.predictor, net, args.accept_poor)
+    return lambda archs: predict(archs, size)
 
 
 if __name__ == "__main__":
@@ -45,7 +83,18 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
     parser.add_argument("--max-macs", metavar="N", help="for example 30M")
     parser.add_argument("--max-parameters", metavar="N", help="for example 1.5M")
-    parser.add_argument("--count", type=int, default=40, help="subnets to evaluate (default 40)")
+    parser.add_argument("--max-latency-ms", metavar="MS", help="milliseconds by --latency-table")
+    parser.add_argument("--latency-table", type=Path, metavar="FILE", help="as runners/profile.py builds it")
+    parser.add_argument("--objective", choices=("macs", "parameters", "latency_ms"), default="macs",
+                        help="the cost to minimise beside the most top-1 (default macs)")
+    parser.add_argument("--method", choices=tuple(METHODS), default="nsga2", help="random is the baseline")
+    parser.add_argument("--count", type=int, default=100, help="distinct subnets to try (default 100)")
+    parser.add_argument("--search-seed", type=int, help="of what the search draws (default: --seed)")
+    parser.add_argument("--predictor", type=Path, metavar="FILE",
+                        help="samples of runners/predictor.py, to predict top-1; only the front is evaluated")
+    parser.add_argument("--accept-poor", action="store_true", help="use the predictor although it is poor")
     parser.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
-    parser.add_argument("--name", help="name of the record (default: search)")
+    parser.add_argument("--save", type=Path, metavar="FILE",
+                        help="where the most accurate subnet goes, extracted and calibrated")
+    parser.add_argument("--name", help="name of the record and the report (default: search)")
     cli.run(main, parser.parse_args())
