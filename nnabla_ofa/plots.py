@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from . import comparison
+from . import comparison, ranking
 from .figures import KINDS, STAGES, collect, main_split, of_recipe
 from .tables import pictures
 
@@ -42,6 +42,9 @@ def draw(records: Sequence[dict], folder) -> List[Path]:
     for record in comparison.compared(records):
         paths.append(Path(folder) / comparison.picture(record))
         paths[-1].write_bytes(png(comparison_figure(record)))
+    for record in ranking.ranked(records):
+        paths.append(Path(folder) / ranking.picture(record))
+        paths[-1].write_bytes(png(ranking_figure(record)))
     return paths
 
 
@@ -207,6 +210,24 @@ def choices_figure(subnets: Sequence[Sequence[str]], choices: Sequence[Sequence[
     axis.set_xticks(range(len(choices)), [str(i + 1) for i in range(len(choices))])
     axis.set_yticks(range(len(names)), names)
     axis.set_xlabel(f"block, from the input on; {len(subnets)} subnets")
+    return figure
+
+
+def ranking_figure(record: dict) -> Figure:
+    """The accuracy of each subnet of a ranking against what orders them, a panel each."""
+    known = [row for row in record["results"] if row["actual"] is not None]
+    lines = {line["Order by"]: line for line in ranking.summary(record["results"])}
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(ranking.ORDERS), sharey=True)
+    for axis, colour, (key, label) in zip(panels, COLOURS, ranking.ORDERS.items()):
+        axis.plot([row[key] for row in known], [row["actual"] for row in known], "o", ls="", ms=2.5,
+                  color=colour, alpha=0.6, mew=0)
+        axis.set_title(f"Kendall {lines[label]['Kendall']}", fontsize=9)
+        axis.set_xlabel(f"top-1, {label}" if key == "predicted" else label)
+        axis.grid(True, color="#dddddd", lw=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("accuracy in the file")
     return figure
 
 

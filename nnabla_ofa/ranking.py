@@ -16,6 +16,7 @@ from scipy.stats import kendalltau, pearsonr
 from .arch import Arch
 from .checkpoint import write_atomically
 from .errors import OfaError
+from .tables import run_facts, table
 
 
 class Subnet(NamedTuple):
@@ -67,12 +68,57 @@ def correlations(predicted: Sequence[float], actual: Sequence[float]) -> Dict[st
             "kendall": float(kendalltau(predicted, actual)[0])}
 
 
-def baselines(net, subnets: Sequence[Subnet], image_size: int) -> Dict[str, List[float]]:
-    """What a predictor must beat: parameters, MACs, and the sum of the numbers in a subnet's text.
+ORDERS = {"predicted": "supernet", "parameters": "parameters", "macs": "MACs", "numbers": "sum of its numbers"}
 
-    For widths the sum is that of all channels, the challenge's ignored last number included.
+
+def rows(net, subnets: Mapping[str, Subnet], predicted: Sequence[float], image_size: int) -> List[dict]:
+    """A row a subnet: name, text, actual accuracy (None: unknown), and what may order them, by ORDERS.
+
+    numbers: the sum of the numbers in its text; for widths of all channels, the last one included.
     """
-    costs = [net.cost(subnet.arch, image_size) for subnet in subnets]
-    sums = [sum(map(float, re.findall(r"\d+(?:\.\d+)?", subnet.text))) for subnet in subnets]
-    return {"parameters": [cost.parameters for cost in costs], "MACs": [cost.macs for cost in costs],
-            "sum of numbers": sums}
+    found = []
+    for (name, subnet), value in zip(subnets.items(), predicted):
+        cost = net.cost(subnet.arch, image_size)
+        numbers = sum(map(float, re.findall(r"\d+(?:\.\d+)?", subnet.text)))
+        found.append({"name": name, "subnet": subnet.text, "actual": subnet.accuracy, "predicted": value,
+                      "parameters": cost.parameters, "macs": cost.macs, "numbers": numbers})
+    return found
+
+
+def summary(rows: Sequence[dict]) -> List[dict]:
+    """A line for each of ORDERS: its correlations with the accuracies that are known."""
+    known = [row for row in rows if row["actual"] is not None]
+    lines = []
+    for key, label in ORDERS.items():
+        found = correlations([row[key] for row in known], [row["actual"] for row in known])
+        lines.append({"Order by": label, "Subnets": len(known),
+                      **{name.capitalize(): f"{value:.3f}" for name, value in found.items()}})
+    return lines
+
+
+# The page ----------------------------------------------------------------------------------------
+
+def ranked(records: Sequence[dict]) -> List[dict]:
+    """The records of such comparisons."""
+    return [record for record in records if record["kind"] == "rank"]
+
+
+def page(records: Sequence[dict]) -> str:
+    """Markdown of all rankings in `records`; "" where there is none."""
+    found = ranked(records)
+    return "\n\n".join(["# How well a supernet orders its subnets", run_facts(found)]
+                       + [section(record) for record in found]) if found else ""
+
+
+def section(record: dict) -> str:
+    """One file of subnets against one supernet."""
+    return "\n\n".join([
+        f"## `{record['recipe']}`, `{record['name']}`",
+        "Accuracies of the file against top-1 of the extracted and calibrated subnets on "
+        f"{record['held_out_images']:,} images\nheld out of training, and against what needs no training.",
+        table(summary(record["results"]), left=1), f"![Accuracy against prediction]({picture(record)})"])
+
+
+def picture(record: dict) -> str:
+    """The file name of a ranking's picture (plots.py)."""
+    return f"ranking-{record['recipe']}-{record['name']}.png"

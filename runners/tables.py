@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import loader_page  # noqa: E402
-from nnabla_ofa import comparison, figures, records, reliability, tables, trials  # noqa: E402
+from nnabla_ofa import comparison, figures, ranking, records, reliability, tables, trials  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
 
 
@@ -43,7 +43,7 @@ def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str)
     """Write or check the pages (and pictures); the exit status. `command` made this call."""
     found = records.read(records_folder)
     published = figures.read_published(ROOT / "results/published/ofa_xception.csv")
-    compared = {"search.md": comparison.page(found)}
+    compared = {"search.md": comparison.page(found), "ranking.md": ranking.page(found)}
     pages = {**tables.build_tables(found, published, command, {k: v for k, v in compared.items() if v}),
              **trials.build_pages(found, command), **reliability.build_page(found, command),
              **loader_page.pages(found)}

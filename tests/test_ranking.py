@@ -15,14 +15,14 @@ NET = ofa.Network(CONFIG, CONFIG.space("C4-16_C4-32_C4-64"))
 def test_the_challenge_file_and_its_baselines(shared):
     subnets = ranking.read_subnets(shared / "golden/cvpr2021_nas_track1_500.json", CONFIG)
     actual = [subnet.accuracy for subnet in subnets.values()]
-    found = {name: ranking.correlations(values, actual)
-             for name, values in ranking.baselines(NET, list(subnets.values()), 32).items()}
+    rows = ranking.rows(NET, subnets, actual, 32)
     assert len(subnets) == 500
     # of the whole public set of 1,000: .646 / .587, .429 / .361, .640 / .541
-    for name, pearson, kendall in (("parameters", .646, .587), ("MACs", .429, .361),
-                                   ("sum of numbers", .640, .541)):
-        assert found[name]["pearson"] == pytest.approx(pearson, abs=.06)
-        assert found[name]["kendall"] == pytest.approx(kendall, abs=.04)
+    for name, pearson, kendall in (("parameters", .646, .587), ("macs", .429, .361),
+                                   ("numbers", .640, .541)):
+        found = ranking.correlations([row[name] for row in rows], actual)
+        assert found["pearson"] == pytest.approx(pearson, abs=.06)
+        assert found["kendall"] == pytest.approx(kendall, abs=.04)
 
 
 def test_predictions_are_written_in_the_same_form(tmp_path):
@@ -53,3 +53,13 @@ def test_malformed_files_name_the_entry(tmp_path, text, complaint):
     path.write_text(text)
     with pytest.raises(ofa.OfaError, match=complaint):
         ranking.read_subnets(path, CONFIG)
+
+
+def test_the_page_says_how_well_each_order_agrees():
+    rng = np.random.default_rng(0)
+    archs = [NET.space.sample(rng) for _ in range(6)]
+    subnets = {f"arch{i}": ranking.Subnet(arch, str(arch), i / 10 if i else None) for i, arch in enumerate(archs)}
+    rows = ranking.rows(NET, subnets, [.5, .9, .8, .7, .6, .5], 32)
+    first = ranking.summary(rows)[0]
+    assert (first["Order by"], first["Subnets"], first["Kendall"]) == ("supernet", 5, "-1.000")
+    assert ranking.page([]) == ""
