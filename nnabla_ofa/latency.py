@@ -1,0 +1,295 @@
+"""Latency on this device: measured for each operation once, predicted for any subnet by a sum.
+
+The table holds the times of every operation that the subnets of a space are made of (`cost.py`),
+and of a few whole networks, all timed in turn, one call each a round, in a new order every round: a
+drift of the machine falls on all alike, and an operation finds its weights as cold as in a network.
+
+    latency of a subnet = sum over its layers of the operation's median + overhead
+
+The overhead, what a network costs beside its layers, is the median difference of the whole networks
+from their sums. (A look-up table a device, as in ProxylessNAS, Cai et al., ICLR 2019, appendix B.)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import nnabla as nn
+import numpy as np
+from nnabla.ext_utils import import_extension_module
+from tqdm import tqdm
+
+from . import kernels, ops, records
+from .agreement import agreement
+from .arch import Arch, Space
+from .checkpoint import write_atomically
+from .cost import Archs, Operations, signature
+from .errors import OfaError
+from .evaluate import Frozen
+from .ops import Layer, Mode, Residual
+from .supernet import Network
+
+ROUNDS, WARM_UP = 30, 3
+REFERENCES = 8     # whole networks beside the operations
+CHECKED = 50       # other ones that the table's error is measured on
+Samples = Dict[str, List[float]]  # what -> milliseconds, one a round
+
+
+# Measuring ---------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Setting:
+    """What a latency holds for. processor: model of the CPU or GPU; kernels: "fast" or "nnabla"."""
+
+    device: str
+    processor: str
+    threads: int
+    batch_size: int
+    kernels: str
+
+    @classmethod
+    def here(cls, net: Network, threads: int, batch_size: int) -> "Setting":
+        """That of NNabla's current context; the fused functions run on `threads` from now on."""
+        if batch_size < 1:
+            raise OfaError(f"batch_size={batch_size} is not 1 or more")
+        fast = net.mode(batch_stat=False).fast
+        if fast:
+            kernels.set_threads(threads)
+        elif ops.on_cpu() and threads != 1:
+            raise OfaError(f"threads={threads}: NNabla's own CPU functions run on 1 thread")
+        machine = records.describe_run("", 0)["machine"]
+        return cls(nn.get_current_context().backend[0].replace(":float", ""),
+                   machine["cpu"] if ops.on_cpu() else str(machine["gpu"]), threads, batch_size,
+                   "fast" if fast else "nnabla")
+
+
+def measure(calls: Dict[str, Callable[[], None]], rounds: int, samples: Optional[Samples] = None,
+            say: str = "measuring", after_round: Callable[[], None] = lambda: None) -> Samples:
+    """Time each call once a round until it has `rounds` samples; those given are added to."""
+    samples = {} if samples is None else samples
+    for name in calls:
+        samples.setdefault(name, [])
+    due = {name: call for name, call in calls.items() if len(samples[name]) < rounds}
+    order = np.random.default_rng(0)
+    for call in list(due.values()) * WARM_UP:
+        call()
+    with tqdm(total=sum(rounds - len(samples[name]) for name in due), desc=say, unit="call") as bar:
+        while due:
+            for name in order.permutation(list(due)).tolist():
+                start = time.perf_counter()
+                due[name]()
+                samples[name].append(1e3 * (time.perf_counter() - start))
+                bar.update()
+            after_round()
+            due = {name: call for name, call in due.items() if len(samples[name]) < rounds}
+    return samples
+
+
+def network_call(net: Network, arch: Optional[Arch], size: int, batch_size: int) -> Callable[[], None]:
+    """The stand-alone subnet on a batch of noise: images in, logits out."""
+    shape = (batch_size, 3, size, size)
+    images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    graph = Frozen(net.extract(arch))
+    return lambda: graph(images)
+
+
+def operation_call(layer: Layer, side: int, batch_size: int, mode: Mode) -> Callable[[], None]:
+    """One layer on a batch of noise in the trunk's layout, with new weights."""
+    first = layer.units[0] if isinstance(layer, Residual) else layer
+    shape = (first.w_in, side, side)
+    shape = (*shape, batch_size) if mode.fast else (batch_size, *shape)
+    x = nn.Variable.from_numpy_array(
+        np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    with nn.parameter_scope("", OrderedDict()):
+        y = ops.build(x, layer, mode)
+
+    def call():
+        y.forward(clear_buffer=True)
+        if not ops.on_cpu():  # a GPU's forward returns before it has computed
+            context = nn.get_current_context()
+            import_extension_module(context.backend[0].partition(":")[0]).synchronize(
+                device_id=context.device_id)
+    return call
+
+
+def median(samples: Sequence[float]) -> float:
+    return float(np.median(samples))
+
+
+def interquartile_range(samples: Sequence[float]) -> float:
+    """Between the quartiles of (n,) samples."""
+    return float(np.subtract(*np.percentile(samples, [75, 25])))
+
+
+# The table ---------------------------------------------------------------------------------------
+
+@dataclass
+class Times:
+    """Samples of one image size: of operations, "<signature> on <side>"; of networks, by subnet.
+
+    check: the table's error on other networks, None until it is measured.
+    """
+
+    operations: Samples = field(default_factory=dict)
+    networks: Samples = field(default_factory=dict)
+    check: Optional[dict] = None
+
+
+def key(layer: Layer, side: int) -> str:
+    """The name of an operation in the table."""
+    return f"{signature(layer)} on {side}"
+
+
+@dataclass
+class LatencyTable:
+    """Latencies of one network's subnets in one setting; `about` says how they were measured."""
+
+    setting: Setting
+    network: dict
+    about: dict
+    sizes: Dict[int, Times] = field(default_factory=dict)
+    source: str = "this table"
+
+    def __post_init__(self):
+        self._operations: Dict[tuple, Operations] = {}
+
+    def predict(self, net: Network, archs: Archs, image_size: int) -> np.ndarray:
+        """(n,) milliseconds a batch. archs: as `Operations.rows` takes them. Raises OfaError for an
+        image size or an operation that the table lacks."""
+        times = self._times(image_size)
+        same = net.config, net.space, image_size
+        if same not in self._operations:
+            self._operations[same] = Operations(net, image_size)
+        return self._sums(times, self._operations[same], archs) + self._overhead(
+            times, net, self._operations[same])
+
+    def require(self, **asked) -> "LatencyTable":
+        """This table; OfaError names the first of `asked` (fields of `Setting`) that it is not for."""
+        for name, value in asked.items():
+            if getattr(self.setting, name) != value:
+                raise OfaError(f"{self.source} is for {name}={getattr(self.setting, name)}, not "
+                               f"{name}={value}: build one with --build-table FILE, or ask for what it has")
+        return self
+
+    def build(self, net: Network, image_size: int, path, rounds: int = ROUNDS) -> None:
+        """Measure what is missing at `image_size`; `path` is rewritten after each round."""
+        times = self.sizes.setdefault(image_size, Times())
+        mode, batch = net.mode(batch_stat=False), self.setting.batch_size
+        calls = {key(layer, side): operation_call(layer, side, batch, mode)
+                 for layer, side in Operations(net, image_size).all()}
+        whole = {str(arch): network_call(net, arch, image_size, batch)
+                 for arch in draw(net.space, REFERENCES, seed=0)}
+        samples = {**times.operations, **times.networks}
+
+        def keep():
+            times.operations = {name: samples[name] for name in calls}
+            times.networks = {name: samples[name] for name in whole}
+            self.save(path)
+
+        measure({**calls, **whole}, rounds, samples, f"{image_size} pixels", keep)
+
+    def check(self, net: Network, image_size: int, rounds: int = ROUNDS) -> dict:
+        """Predicted against measured latency of 50 random subnets; kept in `sizes[image_size].check`."""
+        archs = draw(net.space, CHECKED, seed=1)
+        predicted = self.predict(net, archs, image_size)
+        calls = {str(arch): network_call(net, arch, image_size, self.setting.batch_size) for arch in archs}
+        samples = measure(calls, rounds, say=f"{image_size} pixels")
+        measured = [median(samples[name]) for name in calls]
+        self._times(image_size).check = {
+            **agreement(predicted, measured)._asdict(), "subnets": list(calls), "rounds": rounds,
+            "predicted_ms": [round(float(ms), 4) for ms in predicted],
+            "measured_ms": [round(ms, 4) for ms in measured]}
+        return self._times(image_size).check
+
+    def _times(self, image_size: int) -> Times:
+        if image_size not in self.sizes:
+            raise OfaError(f"{self.source} has no latencies at image size {image_size}, only at "
+                           f"{', '.join(map(str, sorted(self.sizes)))}: build it for that size, too")
+        return self.sizes[image_size]
+
+    def _sums(self, times: Times, operations: Operations, archs: Archs) -> np.ndarray:
+        """(n,) sums of the operations' medians."""
+        numbers = operations.numbers(archs)
+        known = np.array([median(times.operations.get(key(*found)) or [np.nan])
+                          for found in operations.found])
+        total = sum(known[layer] for layer in numbers.T)
+        if np.isnan(total).any():
+            missing = key(*operations.found[int(np.flatnonzero(np.isnan(known))[0])])
+            raise OfaError(f"{self.source} is for the space {self.network['space']} of another network or "
+                           f"lacks rounds: it has no time of {missing}. Build a table of this network")
+        return total
+
+    def _overhead(self, times: Times, net: Network, operations: Operations) -> float:
+        """Milliseconds of a network beside its layers."""
+        if not times.networks:
+            raise OfaError(f"{self.source} is not finished: repeat --build-table")
+        space = net.config.space(self.network["space"])
+        own = operations if space == net.space else Operations(Network(net.config, space),
+                                                               operations.image_size)
+        sums = self._sums(times, own, [net.config.arch(name) for name in times.networks])
+        return median([median(ms) for ms in times.networks.values()] - sums)
+
+    # Files ----------------------------------------------------------------------------------
+
+    @classmethod
+    def new(cls, net: Network, setting: Setting, command: str, source: str) -> "LatencyTable":
+        """An empty table of `net` in `setting`."""
+        about = {name: value for name, value in records.describe_run(command, 0).items()
+                 if name in ("command", "commit", "versions", "machine", "date")}
+        return cls(setting, {"config": asdict(net.config), "space": str(net.space)},
+                   json.loads(json.dumps(about)), source=source)
+
+    def save(self, path) -> None:
+        """Write the table as JSON, whole or not at all; medians and quartiles are there to be read."""
+        sizes = {}
+        for size, times in self.sizes.items():
+            sizes[size] = {"check": times.check, **{
+                kind: [{"name": name, "median_ms": round(median(ms), 4),
+                        "iqr_ms": round(interquartile_range(ms), 4),
+                        "samples_ms": [round(one, 4) for one in ms]}
+                       for name, ms in getattr(times, kind).items()]
+                for kind in ("operations", "networks")}}
+        content = {"kind": "latency table", "setting": asdict(self.setting), "network": self.network,
+                   "about": self.about, "image_sizes": sizes}
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path) -> "LatencyTable":
+        """The table of a file that `save` wrote; OfaError if it is missing or damaged."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["kind"] != "latency table":
+                raise ValueError(f"it is a {content['kind']}")
+            sizes = {int(size): Times(*(
+                {str(row["name"]): _positive(row["samples_ms"]) for row in kept[kind]}
+                for kind in ("operations", "networks")), kept["check"])
+                for size, kept in content["image_sizes"].items()}
+            return cls(Setting(**content["setting"]), content["network"], content["about"], sizes,
+                       str(path))
+        except OSError as error:
+            raise OfaError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise OfaError(f"{path} is not a latency table, or it is damaged ({error!r}): build it "
+                           "with runners/profile.py --build-table") from error
+
+
+def _positive(samples: list) -> List[float]:
+    if not samples or not all(isinstance(ms, float) and 0 < ms < math.inf for ms in samples):
+        raise ValueError(f"samples_ms holds {samples}")
+    return samples
+
+
+def draw(space: Space, count: int, seed: int) -> List[Arch]:
+    """`count` distinct random archs, canonical; fewer if the space holds no more."""
+    rng, found = np.random.default_rng(seed), OrderedDict()
+    for _ in range(50 * count):
+        found[space.sample(rng).canonical()] = None
+        if len(found) == count:
+            break
+    return list(found)
