@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Dict, List, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -24,15 +24,16 @@ from .ops import Cost, Layer
 from .supernet import Network
 
 Archs = Union[Sequence[Arch], np.ndarray]  # archs, or (n, blocks) indices into the distinct choices
-AGREEING = 300  # archs in a row whose layers the tables must get right
+SWEEPS = 30  # times that each block is changed, to no new effect, before its effects count as known
 
 
 @lru_cache(maxsize=None)
 def signature(layer: Layer) -> str:
     """What a layer computes, as text: its fields that differ from their defaults, names left out."""
-    shown = [(field.name, getattr(layer, field.name)) for field in fields(layer)
-             if field.name != "name" and getattr(layer, field.name) != field.default]
-    return f"{type(layer).__name__}({', '.join(f'{name}={_text(value)}' for name, value in shown)})"
+    values = [(field, getattr(layer, field.name)) for field in fields(layer)]
+    shown = [f"{field.name}={_text(value)}" for field, value in values
+             if value != field.default and not isinstance(value, str)]
+    return f"{type(layer).__name__}({', '.join(shown)})"
 
 
 def _text(value) -> str:
@@ -45,7 +46,8 @@ class Operations:
     """Which operation each layer of each subnet of `net` is, for square images of `image_size` pixels.
 
     An operation is what a layer computes on input of one size. `found` holds (layer, side in
-    pixels) of each one met so far; its place there is its number.
+    pixels) of each one met so far; its place there is its number. A layer depends on few of an
+    arch's blocks: its number is in a table by the choices of just those.
     """
 
     def __init__(self, net: Network, image_size: int):
@@ -57,8 +59,7 @@ class Operations:
         self._known: Dict[Tuple[str, int], Tuple[int, int]] = {}  # signature, side -> number, side out
         self._indices = [{choice: i for i, choice in enumerate(own)} for own in self.choices]
         self._counts = np.array([len(own) for own in self.choices])
-        self._tables = [_Table((), self._counts) for _ in self._walk(self._counts - 1)]
-        self._learn()
+        self._tables = [_Table(np.flatnonzero(blocks), self._counts) for blocks in self._dependence()]
 
     def rows(self, archs: Archs) -> np.ndarray:
         """(n, blocks) indices of archs into `choices`; such an array itself comes back, checked."""
@@ -83,14 +84,23 @@ class Operations:
     def numbers(self, archs: Archs) -> np.ndarray:
         """(n, layers) numbers of operations, places in `found`."""
         rows = self.rows(archs)
-        return np.stack([self._look_up(k, rows) for k in range(len(self._tables))], axis=1)
+        places = [rows[:, table.blocks] @ table.strides for table in self._tables]
+        numbers = np.stack([table.entries[at] for table, at in zip(self._tables, places)], axis=1)
+        for i in np.flatnonzero((numbers < 0).any(axis=1)):
+            entries = [(table.entries, at[i]) for table, at in zip(self._tables, places)]
+            numbers[i] = [own[at] for own, at in entries]
+            if numbers[i].min() < 0:  # no earlier row of these has filled them
+                numbers[i] = self._walk(rows[i])
+                for (own, at), number in zip(entries, numbers[i]):
+                    own[at] = number
+        return numbers
 
     def all(self) -> List[Tuple[Layer, int]]:
         """(layer, side) of every operation that any subnet has."""
-        for k, table in enumerate(self._tables):
+        for table in self._tables:
             rows = np.tile(self._counts - 1, (len(table.entries), 1))
             rows[:, table.blocks] = np.arange(len(table.entries))[:, None] // table.strides % table.counts
-            self._look_up(k, rows)
+            self.numbers(rows)
         return list(self.found)
 
     def _walk(self, row: Sequence[int]) -> List[int]:
@@ -106,52 +116,69 @@ class Operations:
             numbers.append(number)
         return numbers
 
-    def _look_up(self, k: int, rows: np.ndarray) -> np.ndarray:
-        """Numbers of layer `k` of archs; the entries that its table lacks are filled in."""
-        table = self._tables[k]
-        places = rows[:, table.blocks] @ table.strides
-        numbers = table.entries[places]
-        for place in np.unique(places[numbers < 0]):
-            table.entries[place] = self._walk(self._typical(table, rows[places == place][0]))[k]
-        return table.entries[places]
+    def _dependence(self) -> np.ndarray:
+        """(layers, blocks) booleans: which layers change with which blocks.
 
-    def _typical(self, table: "_Table", row: np.ndarray) -> np.ndarray:
-        """The arch that stands for all with the choices of `row` in the blocks that the table reads."""
-        typical = self._counts - 1
-        typical[table.blocks] = row[table.blocks]
-        return typical
-
-    def _learn(self) -> None:
-        """Find the blocks that decide each layer: widen its table until random archs agree with it."""
-        rng, agreeing = np.random.default_rng(0), 0
-        while agreeing < AGREEING:
-            row = rng.integers(self._counts)
-            wrong = np.flatnonzero(self.numbers(row[None])[0] != self._walk(row))
-            for k in wrong:
-                self._widen(k, row)
-            agreeing = 0 if len(wrong) else agreeing + 1
-
-    def _widen(self, k: int, row: np.ndarray) -> None:
-        """On the way from the arch of its entry to `row`, layer `k` changes: at blocks that decide it."""
-        table = self._tables[k]
-        current, blocks = self._typical(table, row), set(table.blocks)
-        before = self._walk(current)[k]
-        for block in np.flatnonzero(current != row):
-            current[block] = row[block]
-            after = self._walk(current)[k]
-            if after != before:
-                blocks.add(block)
-            before = after
-        self._tables[k] = _Table(tuple(sorted(blocks)), self._counts)
+        A random walk through the space, one block anew a step, until `SWEEPS` sweeps over all
+        blocks have shown nothing new.
+        """
+        rng = np.random.default_rng(0)
+        row = rng.integers(self._counts)
+        before = np.array(self._walk(row))
+        depends = np.zeros((len(before), len(row)), bool)
+        sweeps = 0
+        while sweeps < SWEEPS:
+            known = depends.sum()
+            for block, count in enumerate(self._counts):
+                row[block] = rng.integers(count)
+                after = np.array(self._walk(row))
+                depends[:, block] |= after != before
+                before = after
+            sweeps = sweeps + 1 if depends.sum() == known else 0
+        return depends
 
 
 class _Table:
     """Operation numbers of one layer by the choices in the `blocks` that decide it; -1: not known yet."""
 
-    def __init__(self, blocks: Tuple[int, ...], counts: np.ndarray):
-        self.blocks, self.counts = np.array(blocks, np.int64), counts[list(blocks)]
-        self.strides = np.array([int(np.prod(self.counts[i + 1:])) for i in range(len(blocks))], np.int64)
+    def __init__(self, blocks: np.ndarray, counts: np.ndarray):
+        self.blocks, self.counts = blocks, counts[blocks]
+        self.strides = np.array([np.prod(self.counts[i + 1:]) for i in range(len(blocks))], np.int64)
         self.entries = np.full(int(np.prod(self.counts)), -1)
+
+
+class Totals:
+    """What is known of each operation, summed over the layers of thousands of subnets.
+
+    value_of: (layer, side in pixels) -> k numbers; asked once an operation.
+    """
+
+    def __init__(self, operations: Operations, value_of: Callable[[Layer, int], Sequence], k: int,
+                 dtype: type):
+        self.operations, self._value_of = operations, value_of
+        self._values = np.zeros((0, k), dtype)
+
+    def __call__(self, archs: Archs) -> np.ndarray:
+        """(n, k) sums over the layers. archs: as `Operations.rows` takes them."""
+        numbers = self.operations.numbers(archs)
+        values = self._known()
+        total = np.zeros((len(numbers), values.shape[1]), values.dtype)
+        for layer in numbers.T:
+            total += values[layer]
+        return total
+
+    def by_layer(self, archs: Archs) -> np.ndarray:
+        """(n, layers, k): the values of each layer of each arch."""
+        numbers = self.operations.numbers(archs)
+        return self._known()[numbers]
+
+    def _known(self) -> np.ndarray:
+        """(operations, k): the values of each operation found so far."""
+        new = self.operations.found[len(self._values):]
+        if new:
+            rows = np.array([self._value_of(*operation) for operation in new], self._values.dtype)
+            self._values = np.concatenate([self._values, rows])
+        return self._values
 
 
 class CostModel:
@@ -159,26 +186,13 @@ class CostModel:
 
     def __init__(self, net: Network, image_size: int):
         self.operations = Operations(net, image_size)
-        self._known = np.zeros((0, len(Cost._fields)), np.int64)
+        self._totals = Totals(self.operations, lambda layer, side: ops.cost(layer, side)[0],
+                              len(Cost._fields), np.int64)
 
     def __call__(self, archs: Archs) -> Cost:
         """A `Cost` of int64 arrays (n,). archs: as `Operations.rows` takes them."""
-        numbers = self.operations.numbers(archs)
-        known = self._costs()
-        total = np.zeros((len(numbers), known.shape[1]), np.int64)
-        for layer in numbers.T:
-            total += known[layer]
-        return Cost(*total.T)
+        return Cost(*self._totals(archs).T)
 
-    def by_layer(self, archs: Archs) -> np.ndarray:
-        """(n, layers, 4) int64: the `Cost` of each layer of each arch."""
-        numbers = self.operations.numbers(archs)
-        return self._costs()[numbers]
-
-    def _costs(self) -> np.ndarray:
-        """(operations, 4): the `Cost` of each operation found so far."""
-        new = self.operations.found[len(self._known):]
-        if new:
-            rows = [ops.cost(layer, side)[0] for layer, side in new]
-            self._known = np.concatenate([self._known, np.array(rows, np.int64)])
-        return self._known
+    def by_layer(self, archs: Archs) -> Cost:
+        """A `Cost` of int64 arrays (n, layers)."""
+        return Cost(*np.moveaxis(self._totals.by_layer(archs), 2, 0))

@@ -1,13 +1,13 @@
-"""Latency on this device: measured for each operation once, predicted for any subnet by a sum.
+"""Latency on this device: each convolution of a space measured once, any subnet predicted by a sum.
 
-The table holds the times of every operation that the subnets of a space are made of (`cost.py`),
+A table holds the times of every convolution (with its BN) that the subnets of a space are made of,
 and of a few whole networks, all timed in turn, one call each a round, in a new order every round: a
-drift of the machine falls on all alike, and an operation finds its weights as cold as in a network.
+drift of the machine falls on all alike, and a convolution finds its weights as cold as in a network.
 
-    latency of a subnet = sum over its layers of the operation's median + overhead
+    latency of a subnet = sum of its convolutions' medians + overhead
 
-The overhead, what a network costs beside its layers, is the median difference of the whole networks
-from their sums. (A look-up table a device, as in ProxylessNAS, Cai et al., ICLR 2019, appendix B.)
+The overhead is the median difference of the whole networks from their sums: input layout, pooling,
+the graph's own bookkeeping. (A table a device as in ProxylessNAS, Cai et al., ICLR 2019, appendix B.)
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from . import kernels, ops, records
 from .agreement import agreement
 from .arch import Arch, Space
 from .checkpoint import write_atomically
-from .cost import Archs, Operations, signature
+from .cost import Archs, Operations, Totals, signature
 from .errors import OfaError
 from .evaluate import Frozen
 from .ops import Layer, Mode, Residual
@@ -101,8 +101,7 @@ def network_call(net: Network, arch: Optional[Arch], size: int, batch_size: int)
 
 def operation_call(layer: Layer, side: int, batch_size: int, mode: Mode) -> Callable[[], None]:
     """One layer on a batch of noise in the trunk's layout, with new weights."""
-    first = layer.units[0] if isinstance(layer, Residual) else layer
-    shape = (first.w_in, side, side)
+    shape = (layer.w_in, side, side)
     shape = (*shape, batch_size) if mode.fast else (batch_size, *shape)
     x = nn.Variable.from_numpy_array(
         np.random.default_rng(0).standard_normal(shape).astype(np.float32))
@@ -131,19 +130,35 @@ def interquartile_range(samples: Sequence[float]) -> float:
 
 @dataclass
 class Times:
-    """Samples of one image size: of operations, "<signature> on <side>"; of networks, by subnet.
+    """Samples of one image size: of operations, by `key`; of whole networks, by subnet.
 
+    overhead_ms: what a network costs beside its operations, None until all rounds are done.
     check: the table's error on other networks, None until it is measured.
     """
 
     operations: Samples = field(default_factory=dict)
     networks: Samples = field(default_factory=dict)
+    overhead_ms: Optional[float] = None
     check: Optional[dict] = None
 
 
 def key(layer: Layer, side: int) -> str:
-    """The name of an operation in the table."""
+    """The name of an operation in the table: what it computes, and the side of its input in pixels."""
     return f"{signature(layer)} on {side}"
+
+
+def parts(layer: Layer, side: int) -> List[Tuple[Layer, int]]:
+    """The operations of a layer with the sides of their inputs: a residual block's convolutions.
+
+    Blocks of different widths share convolutions, so a space has far fewer of these than of blocks.
+    """
+    if not isinstance(layer, Residual):
+        return [(layer, side)]
+    found = [(layer.skip, side)] if layer.skip else []
+    for unit in layer.units:
+        found.append((unit, side))
+        side = ops.cost(unit, side)[1]
+    return found
 
 
 @dataclass
@@ -157,17 +172,16 @@ class LatencyTable:
     source: str = "this table"
 
     def __post_init__(self):
-        self._operations: Dict[tuple, Operations] = {}
+        self._totals: Dict[tuple, Totals] = {}
 
     def predict(self, net: Network, archs: Archs, image_size: int) -> np.ndarray:
         """(n,) milliseconds a batch. archs: as `Operations.rows` takes them. Raises OfaError for an
         image size or an operation that the table lacks."""
         times = self._times(image_size)
         same = net.config, net.space, image_size
-        if same not in self._operations:
-            self._operations[same] = Operations(net, image_size)
-        return self._sums(times, self._operations[same], archs) + self._overhead(
-            times, net, self._operations[same])
+        if same not in self._totals:
+            self._totals[same] = self._sums(times, Operations(net, image_size))
+        return self._totals[same](archs)[:, 0] + times.overhead_ms
 
     def require(self, **asked) -> "LatencyTable":
         """This table; OfaError names the first of `asked` (fields of `Setting`) that it is not for."""
@@ -181,10 +195,10 @@ class LatencyTable:
         """Measure what is missing at `image_size`; `path` is rewritten after each round."""
         times = self.sizes.setdefault(image_size, Times())
         mode, batch = net.mode(batch_stat=False), self.setting.batch_size
-        calls = {key(layer, side): operation_call(layer, side, batch, mode)
-                 for layer, side in Operations(net, image_size).all()}
-        whole = {str(arch): network_call(net, arch, image_size, batch)
-                 for arch in draw(net.space, REFERENCES, seed=0)}
+        operations, archs = Operations(net, image_size), draw(net.space, REFERENCES, seed=0)
+        distinct = {key(*part): part for found in operations.all() for part in parts(*found)}
+        calls = {name: operation_call(*part, batch, mode) for name, part in distinct.items()}
+        whole = {str(arch): network_call(net, arch, image_size, batch) for arch in archs}
         samples = {**times.operations, **times.networks}
 
         def keep():
@@ -193,6 +207,9 @@ class LatencyTable:
             self.save(path)
 
         measure({**calls, **whole}, rounds, samples, f"{image_size} pixels", keep)
+        measured = [median(samples[name]) for name in whole]
+        times.overhead_ms = median(measured - self._sums(times, operations)(archs)[:, 0])
+        self.save(path)
 
     def check(self, net: Network, image_size: int, rounds: int = ROUNDS) -> dict:
         """Predicted against measured latency of 50 random subnets; kept in `sizes[image_size].check`."""
@@ -211,29 +228,24 @@ class LatencyTable:
         if image_size not in self.sizes:
             raise OfaError(f"{self.source} has no latencies at image size {image_size}, only at "
                            f"{', '.join(map(str, sorted(self.sizes)))}: build it for that size, too")
+        if self.sizes[image_size].overhead_ms is None:
+            raise OfaError(f"{self.source} is not finished at image size {image_size}: repeat the "
+                           "command that builds it")
         return self.sizes[image_size]
 
-    def _sums(self, times: Times, operations: Operations, archs: Archs) -> np.ndarray:
-        """(n,) sums of the operations' medians."""
-        numbers = operations.numbers(archs)
-        known = np.array([median(times.operations.get(key(*found)) or [np.nan])
-                          for found in operations.found])
-        total = sum(known[layer] for layer in numbers.T)
-        if np.isnan(total).any():
-            missing = key(*operations.found[int(np.flatnonzero(np.isnan(known))[0])])
-            raise OfaError(f"{self.source} is for the space {self.network['space']} of another network or "
-                           f"lacks rounds: it has no time of {missing}. Build a table of this network")
-        return total
+    def _sums(self, times: Times, operations: Operations) -> Totals:
+        """Sums of the medians of a subnet's operations; OfaError names one that the table lacks."""
+        medians = {name: median(samples) for name, samples in times.operations.items()}
 
-    def _overhead(self, times: Times, net: Network, operations: Operations) -> float:
-        """Milliseconds of a network beside its layers."""
-        if not times.networks:
-            raise OfaError(f"{self.source} is not finished: repeat --build-table")
-        space = net.config.space(self.network["space"])
-        own = operations if space == net.space else Operations(Network(net.config, space),
-                                                               operations.image_size)
-        sums = self._sums(times, own, [net.config.arch(name) for name in times.networks])
-        return median([median(ms) for ms in times.networks.values()] - sums)
+        def value_of(layer, side):
+            names = [key(*part) for part in parts(layer, side)]
+            for name in names:
+                if name not in medians:
+                    raise OfaError(f"{self.source} is of another network or space ({self.network['space']}): "
+                                   f"it has no time of {name}. Build a table of this network")
+            return [sum(medians[name] for name in names)]
+
+        return Totals(operations, value_of, 1, np.float64)
 
     # Files ----------------------------------------------------------------------------------
 
@@ -249,7 +261,7 @@ class LatencyTable:
         """Write the table as JSON, whole or not at all; medians and quartiles are there to be read."""
         sizes = {}
         for size, times in self.sizes.items():
-            sizes[size] = {"check": times.check, **{
+            sizes[size] = {"overhead_ms": times.overhead_ms, "check": times.check, **{
                 kind: [{"name": name, "median_ms": round(median(ms), 4),
                         "iqr_ms": round(interquartile_range(ms), 4),
                         "samples_ms": [round(one, 4) for one in ms]}
@@ -268,7 +280,7 @@ class LatencyTable:
                 raise ValueError(f"it is a {content['kind']}")
             sizes = {int(size): Times(*(
                 {str(row["name"]): _positive(row["samples_ms"]) for row in kept[kind]}
-                for kind in ("operations", "networks")), kept["check"])
+                for kind in ("operations", "networks")), kept["overhead_ms"], kept["check"])
                 for size, kept in content["image_sizes"].items()}
             return cls(Setting(**content["setting"]), content["network"], content["about"], sizes,
                        str(path))

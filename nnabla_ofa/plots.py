@@ -32,8 +32,7 @@ def draw(records: Sequence[dict], folder) -> List[Path]:
         for name in pictures(records, recipe):
             make = epochs_figure if name.endswith("-epochs.png") else accuracy_macs_figure
             path = Path(folder) / name
-            # Without the software's version: another matplotlib release is no other picture.
-            make(records, recipe).savefig(path, dpi=150, metadata={"Software": None})
+            save(make(records, recipe), path)
             paths.append(path)
     return paths
 
@@ -120,6 +119,26 @@ def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     axis.set_title(recipe, loc="left", fontsize=11)
     return figure
+
+
+def agreement_figure(predicted: Sequence[float], measured: Sequence[float], what: str,
+                     title: str) -> Figure:
+    """Predicted against measured values (n,) of `what`, with the line on which they are equal."""
+    figure, (axis,) = _axes((5.2, 5), rows=1)
+    low, high = min(*predicted, *measured), max(*predicted, *measured)
+    margin = (high - low) * 0.04 or 1e-6
+    ends = (low - margin, high + margin)
+    axis.plot(ends, ends, color=GREY, lw=1)
+    axis.plot(measured, predicted, "o", color=COLOURS[0], ms=5, mec="white", mew=0.6)
+    axis.set(xlabel=f"{what}, measured", ylabel=f"{what}, predicted", xlim=ends, ylim=ends,
+             aspect="equal")
+    axis.set_title(title, loc="left", fontsize=10)
+    return figure
+
+
+def save(figure: Figure, path) -> None:
+    """Write a PNG; without the software's version: another matplotlib release is no other picture."""
+    figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def _axes(size, rows: int):
