@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple, Sequence
 
 import numpy as np
-from scipy.stats import kendalltau
+
+from .ranking import correlations
 
 
 class Agreement(NamedTuple):
@@ -22,7 +23,6 @@ def agreement(predicted: Sequence[float], measured: Sequence[float]) -> Agreemen
     """`Agreement` of predictions (n,) with positive measurements (n,), n >= 2."""
     predicted, measured = np.asarray(predicted, float), np.asarray(measured, float)
     error = predicted - measured
-    constant = np.ptp(predicted) == 0 or np.ptp(measured) == 0
-    tau = 0.0 if constant else float(kendalltau(predicted, measured)[0])
-    return Agreement(tau, float(np.sqrt(np.mean(error ** 2))),
+    tau = correlations(predicted, measured)["kendall"]
+    return Agreement(0.0 if np.isnan(tau) else tau, float(np.sqrt(np.mean(error ** 2))),
                      float(np.mean(np.abs(error) / measured)), len(error))

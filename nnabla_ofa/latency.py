@@ -186,10 +186,19 @@ class LatencyTable:
     def require(self, **asked) -> "LatencyTable":
         """This table; OfaError names the first of `asked` (fields of `Setting`) that it is not for."""
         for name, value in asked.items():
-            if getattr(self.setting, name) != value:
-                raise OfaError(f"{self.source} is for {name}={getattr(self.setting, name)}, not "
-                               f"{name}={value}: build one with --build-table FILE, or ask for what it has")
+            own = getattr(self.setting, name)
+            if own != value:
+                raise OfaError(f"{self.source} is a latency table for {name}={own}, not {name}={value}: "
+                               "use another file, or build one with runners/profile.py --build-table")
         return self
+
+    def require_same(self, other: "LatencyTable") -> "LatencyTable":
+        """This table; OfaError unless `other` is of the same network in the same setting."""
+        for name in ("config", "space"):
+            if self.network[name] != other.network[name]:
+                raise OfaError(f"{self.source} is a latency table of another network, with {name} "
+                               f"{self.network[name]}: choose another file")
+        return self.require(**asdict(other.setting))
 
     def build(self, net: Network, image_size: int, path, rounds: int = ROUNDS) -> None:
         """Measure what is missing at `image_size`; `path` is rewritten after each round."""
@@ -254,8 +263,8 @@ class LatencyTable:
         """An empty table of `net` in `setting`."""
         about = {name: value for name, value in records.describe_run(command, 0).items()
                  if name in ("command", "commit", "versions", "machine", "date")}
-        return cls(setting, {"config": asdict(net.config), "space": str(net.space)},
-                   json.loads(json.dumps(about)), source=source)
+        network = {"config": asdict(net.config), "space": str(net.space)}
+        return cls(setting, json.loads(json.dumps(network)), about, source=source)  # as a file has it
 
     def save(self, path) -> None:
         """Write the table as JSON, whole or not at all; medians and quartiles are there to be read."""

@@ -79,6 +79,15 @@ def evaluated(path, net: Network, pairs: Sequence[Pair],
     return [Sample(*pair, float(top1)) for pair, top1 in zip(pairs, known)]
 
 
+def measured(path, lab, net: Network, pairs: Sequence[Pair],
+             say: Callable[[str], None] = print) -> List[Sample]:
+    """`evaluated` on the images that a `stages.Lab` holds out of training."""
+    judged_on = (f"{len(lab.valid.indices)} images held out, seed {lab.seed}, "
+                 f"{len(lab.calibration.indices)} for calibration")
+    return evaluated(path, net, pairs, lambda archs, size: [
+        result.top1 for result in lab.judge(net, archs, size, on="valid")], judged_on, lab.comm, say=say)
+
+
 def _about(net: Network, judged_on: str) -> dict:
     crc = 0
     for array in net.arrays().values():
@@ -123,3 +132,80 @@ def _fraction(top1: float) -> float:
     return float(top1)
 
 
+# The predictor -----------------------------------------------------------------------------------
+
+class Predictor:
+    """top-1 of any subnet of `net` at the image sizes of its samples, and between them.
+
+    predicted: (n,) what models that have not seen a sample say of it (5-fold cross-validation);
+    agreement: that with the measured top-1, its tau that within an image size. A predictor whose
+    tau is below 0.5 raises OfaError, unless `accept_poor`: a search would follow its noise.
+    """
+
+    def __init__(self, net: Network, samples: Sequence[Sample], accept_poor: bool = False):
+        if len(samples) < LEAST_SAMPLES:
+            raise OfaError(f"{len(samples)} samples are too few for a predictor: at least {LEAST_SAMPLES}")
+        self._sizes = sorted({sample.image_size for sample in samples})
+        self._costs = CostModel(net, self._sizes[-1])
+        self.measured = np.array([sample.top1 for sample in samples])
+        sizes = np.array([sample.image_size for sample in samples])
+        features = self._features([sample.arch for sample in samples], sizes)
+        self._mean, spread = features.mean(axis=0), features.std(axis=0)
+        self._scale = np.where(spread > 0, spread, 1)
+        features = (features - self._mean) / self._scale
+        self.predicted = _cross_validated(features, self.measured)
+        self.agreement = _within(sizes, self.predicted, self.measured)
+        tau = self.agreement.kendall_tau
+        if tau < LEAST_TAU and not accept_poor:
+            raise OfaError(f"the accuracy predictor orders held-out subnets with a Kendall tau of {tau:.2f} "
+                           f"over {len(samples)} samples, below {LEAST_TAU}: measure more of them, judge "
+                           "on more images, or accept a poor predictor explicitly")
+        self._model = _fit(features, self.measured)
+
+    @classmethod
+    def load(cls, path, net: Network, accept_poor: bool = False) -> "Predictor":
+        """The predictor of the samples that `evaluated` kept in a file. Raises OfaError."""
+        about = _about(net, "")
+        del about["judged_on"]
+        kept = _read(path, net, about)
+        return cls(net, [Sample(*pair, top1) for pair, top1 in kept.items()], accept_poor)
+
+    def __call__(self, archs: Archs, image_size: int) -> np.ndarray:
+        """(n,) predicted top-1. archs: as `cost.Operations.rows` takes them. OfaError for an image
+        size smaller or larger than those of the samples."""
+        if not self._sizes[0] <= image_size <= self._sizes[-1]:
+            raise OfaError(f"the predictor's samples are of image sizes {self._sizes[0]} to "
+                           f"{self._sizes[-1]}, not {image_size}")
+        features = self._features(archs, np.full(len(archs), image_size))
+        return self._model.predict((features - self._mean) / self._scale)
+
+    def _features(self, archs: Archs, sizes: np.ndarray) -> np.ndarray:
+        """(n, features): one-hot choices, parameters, MACs and activations of each layer, image size."""
+        rows = self._costs.operations.rows(archs)
+        one_hot = [np.eye(len(own))[column] for own, column in zip(self._costs.operations.choices, rows.T)]
+        costs = self._costs.by_layer(rows)
+        return np.concatenate([*one_hot, costs.parameters, costs.macs, costs.activations,
+                               sizes[:, None]], axis=1)
+
+
+def _fit(features: np.ndarray, top1: np.ndarray):
+    """A fitted regressor."""
+    from sklearn.linear_model import RidgeCV  # here: it takes a second to import
+    return RidgeCV(np.logspace(-1, 4, 11)).fit(features, top1)
+
+
+def _cross_validated(features: np.ndarray, top1: np.ndarray) -> np.ndarray:
+    """(n,) predictions, each by a model of the other folds."""
+    fold = np.random.default_rng(0).permutation(len(top1)) % FOLDS
+    predicted = np.zeros(len(top1))
+    for i in range(FOLDS):
+        predicted[fold == i] = _fit(features[fold != i], top1[fold != i]).predict(features[fold == i])
+    return predicted
+
+
+def _within(sizes: np.ndarray, predicted: np.ndarray, measured: np.ndarray) -> Agreement:
+    """`Agreement` with the mean tau within an image size: that larger images win is no skill."""
+    taus = [agreement(predicted[sizes == size], measured[sizes == size]).kendall_tau
+            for size in np.unique(sizes)]
+    return agreement(predicted, measured)._replace(
+        kendall_tau=float(np.average(taus, weights=np.unique(sizes, return_counts=True)[1])))

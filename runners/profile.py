@@ -9,7 +9,7 @@
 import csv
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -35,7 +35,7 @@ def network(args):
     elif args.recipe and args.search_space:
         recipe = load_recipe(args.recipe, args.overrides)
         config = replace(recipe.net, classes=args.classes or recipe.net.classes)
-        net = Network.create(config, args.search_space, args.seed)
+        net = Network.create(config, args.search_space, args.seed or 0)
         sizes = args.image_size or recipe.data.valid_sizes
     else:
         raise OfaError("name a network: --weights FILE, or --recipe NAME with --search-space NAME")
@@ -92,7 +92,7 @@ def save(path: Path, rows) -> None:
 def build(args, net, sizes, setting) -> None:
     """Build --build-table, or go on where it was interrupted."""
     path = args.build_table
-    fresh = LatencyTable.new(net, setting, cli.command(), str(path))
+    fresh = LatencyTable.new(net, setting, cli.command_line(), str(path))
     table = LatencyTable.load(path).require_same(fresh) if path.exists() else fresh
     for size in sizes:
         table.build(net, size, path, args.rounds)
@@ -120,7 +120,7 @@ def main(args) -> None:
         raise OfaError(f"--save {args.save} ends in neither .csv nor .json")
     net, sizes = network(args)
     archs = [net.arch(name) for name in args.subnet]
-    archs += latency.draw(net.space, args.random, args.seed) if args.random else []
+    archs += latency.draw(net.space, args.random, args.seed or 0) if args.random else []
     path, table, setting = args.table or args.build_table, None, None
     if args.latency or args.build_table or args.check_table:
         plain = not net.mode(batch_stat=False).fast
@@ -132,7 +132,7 @@ def main(args) -> None:
     if path:
         table = LatencyTable.load(path)
     if args.check_table:
-        check(args, net, sizes, table.require_setting(setting))
+        check(args, net, sizes, table.require(**asdict(setting)))
     if archs or not (args.build_table or args.check_table):
         rows = rows_of(args, net, sizes, archs or [net.space.largest(), net.space.smallest()], table,
                        setting)
@@ -142,8 +142,9 @@ def main(args) -> None:
 
 
 if __name__ == "__main__":
-    parser = cli.bare_parser(__doc__.splitlines()[0])
+    parser = cli.base_parser(__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, help="weights.h5 of a supernet or subnet")
+    parser.add_argument("--recipe", help="name under args/ or path of a YAML file")
     parser.add_argument("--search-space", metavar="NAME", help="of --recipe, with random weights")
     parser.add_argument("--classes", type=int, help="of --recipe (default: what it says)")
     parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
