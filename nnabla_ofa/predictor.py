@@ -63,7 +63,7 @@ def evaluated(path, net: Network, pairs: Sequence[Pair],
     """
     about = _about(net, judged_on)
     kept = _read(path, net, about) if comm.rank == 0 and Path(path).exists() else {}
-    known = np.array([kept.get(pair, -1) for pair in pairs]) if comm.rank == 0 else np.zeros(len(pairs))
+    known = np.array([kept.get(pair, -1.0) for pair in pairs]) if comm.rank == 0 else np.zeros(len(pairs))
     known = comm.add(known)  # what rank 0 has read, the same on every rank
     due = [i for i in range(len(pairs)) if known[i] < 0]
     for size in sorted({pairs[i][1] for i in due}):
