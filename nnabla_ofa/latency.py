@@ -14,119 +14,33 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections import OrderedDict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
-import nnabla as nn
 import numpy as np
-from nnabla.ext_utils import import_extension_module
-from tqdm import tqdm
 
-from . import kernels, ops, records
+from . import ops, records
 from .agreement import agreement
-from .arch import Arch, Space
 from .checkpoint import write_atomically
 from .cost import Archs, Operations, Totals, signature
 from .errors import OfaError
-from .evaluate import Frozen
-from .ops import Layer, Mode, Residual
+from .ops import Layer, Residual
 from .supernet import Network
+from .timing import (
+    ROUNDS,
+    Samples,
+    Setting,
+    interquartile_range,
+    measure,
+    median,
+    network_call,
+    operation_call,
+)
 
-ROUNDS, WARM_UP = 30, 3
 REFERENCES = 8     # whole networks beside the operations
 CHECKED = 50       # other ones that the table's error is measured on
-Samples = Dict[str, List[float]]  # what -> milliseconds, one a round
 
-
-# Measuring ---------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Setting:
-    """What a latency holds for. processor: model of the CPU or GPU; kernels: "fast" or "nnabla"."""
-
-    device: str
-    processor: str
-    threads: int
-    batch_size: int
-    kernels: str
-
-    @classmethod
-    def here(cls, net: Network, threads: int, batch_size: int) -> "Setting":
-        """That of NNabla's current context; the fused functions run on `threads` from now on."""
-        if batch_size < 1:
-            raise OfaError(f"batch_size={batch_size} is not 1 or more")
-        fast = net.mode(batch_stat=False).fast
-        if fast:
-            kernels.set_threads(threads)
-        elif ops.on_cpu() and threads != 1:
-            raise OfaError(f"threads={threads}: NNabla's own CPU functions run on 1 thread")
-        machine = records.describe_run("", 0)["machine"]
-        return cls(nn.get_current_context().backend[0].replace(":float", ""),
-                   machine["cpu"] if ops.on_cpu() else str(machine["gpu"]), threads, batch_size,
-                   "fast" if fast else "nnabla")
-
-
-def measure(calls: Dict[str, Callable[[], None]], rounds: int, samples: Optional[Samples] = None,
-            say: str = "measuring", after_round: Callable[[], None] = lambda: None) -> Samples:
-    """Time each call once a round until it has `rounds` samples; those given are added to."""
-    samples = {} if samples is None else samples
-    for name in calls:
-        samples.setdefault(name, [])
-    due = {name: call for name, call in calls.items() if len(samples[name]) < rounds}
-    order = np.random.default_rng(0)
-    for call in list(due.values()) * WARM_UP:
-        call()
-    with tqdm(total=sum(rounds - len(samples[name]) for name in due), desc=say, unit="call") as bar:
-        while due:
-            for name in order.permutation(list(due)).tolist():
-                start = time.perf_counter()
-                due[name]()
-                samples[name].append(1e3 * (time.perf_counter() - start))
-                bar.update()
-            after_round()
-            due = {name: call for name, call in due.items() if len(samples[name]) < rounds}
-    return samples
-
-
-def network_call(net: Network, arch: Optional[Arch], size: int, batch_size: int) -> Callable[[], None]:
-    """The stand-alone subnet on a batch of noise: images in, logits out."""
-    shape = (batch_size, 3, size, size)
-    images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    graph = Frozen(net.extract(arch))
-    return lambda: graph(images)
-
-
-def operation_call(layer: Layer, side: int, batch_size: int, mode: Mode) -> Callable[[], None]:
-    """One layer on a batch of noise in the trunk's layout, with new weights."""
-    shape = (layer.w_in, side, side)
-    shape = (*shape, batch_size) if mode.fast else (batch_size, *shape)
-    x = nn.Variable.from_numpy_array(
-        np.random.default_rng(0).standard_normal(shape).astype(np.float32))
-    with nn.parameter_scope("", OrderedDict()):
-        y = ops.build(x, layer, mode)
-
-    def call():
-        y.forward(clear_buffer=True)
-        if not ops.on_cpu():  # a GPU's forward returns before it has computed
-            context = nn.get_current_context()
-            import_extension_module(context.backend[0].partition(":")[0]).synchronize(
-                device_id=context.device_id)
-    return call
-
-
-def median(samples: Sequence[float]) -> float:
-    return float(np.median(samples))
-
-
-def interquartile_range(samples: Sequence[float]) -> float:
-    """Between the quartiles of (n,) samples."""
-    return float(np.subtract(*np.percentile(samples, [75, 25])))
-
-
-# The table ---------------------------------------------------------------------------------------
 
 @dataclass
 class Times:
@@ -204,7 +118,8 @@ class LatencyTable:
         """Measure what is missing at `image_size`; `path` is rewritten after each round."""
         times = self.sizes.setdefault(image_size, Times())
         mode, batch = net.mode(batch_stat=False), self.setting.batch_size
-        operations, archs = Operations(net, image_size), draw(net.space, REFERENCES, seed=0)
+        operations = Operations(net, image_size)
+        archs = net.space.sample_distinct(REFERENCES, np.random.default_rng(0))
         distinct = {key(*part): part for found in operations.all() for part in parts(*found)}
         calls = {name: operation_call(*part, batch, mode) for name, part in distinct.items()}
         whole = {str(arch): network_call(net, arch, image_size, batch) for arch in archs}
@@ -222,7 +137,7 @@ class LatencyTable:
 
     def check(self, net: Network, image_size: int, rounds: int = ROUNDS) -> dict:
         """Predicted against measured latency of 50 random subnets; kept in `sizes[image_size].check`."""
-        archs = draw(net.space, CHECKED, seed=1)
+        archs = net.space.sample_distinct(CHECKED, np.random.default_rng(1))
         predicted = self.predict(net, archs, image_size)
         calls = {str(arch): network_call(net, arch, image_size, self.setting.batch_size) for arch in archs}
         samples = measure(calls, rounds, say=f"{image_size} pixels")
@@ -304,13 +219,3 @@ def _positive(samples: list) -> List[float]:
     if not samples or not all(isinstance(ms, float) and 0 < ms < math.inf for ms in samples):
         raise ValueError(f"samples_ms holds {samples}")
     return samples
-
-
-def draw(space: Space, count: int, seed: int) -> List[Arch]:
-    """`count` distinct random archs, canonical; fewer if the space holds no more."""
-    rng, found = np.random.default_rng(seed), OrderedDict()
-    for _ in range(50 * count):
-        found[space.sample(rng).canonical()] = None
-        if len(found) == count:
-            break
-    return list(found)

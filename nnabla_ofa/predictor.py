@@ -2,12 +2,13 @@
 
 A Gaussian process (linear kernel on the one-hot choices of the blocks and on the cost of each layer,
 plus a smooth one on the costs) gives the mean; as in Once-for-All (Cai et al., ICLR 2020, section
-3.3) a search then asks it in place of the images. The file of a predictor is its samples: fitting
+3.4) a search then asks it in place of the images. The file of a predictor is its samples: fitting
 takes seconds and is deterministic, so loading is fitting again.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from dataclasses import asdict
@@ -41,16 +42,12 @@ class Sample(NamedTuple):
 
 
 def draw(space: Space, sizes: Sequence[int], count: int, seed: int) -> List[Pair]:
-    """`count` distinct (canonical arch, image size), sizes in turn; fewer if the space holds no more.
+    """`count` distinct subnets, image sizes in turn; fewer if the space holds no more.
 
     Of two counts, the smaller draw is the beginning of the larger one.
     """
-    rng, found = np.random.default_rng(seed), {}
-    for i in range(50 * count):
-        found[space.sample(rng).canonical(), sizes[i % len(sizes)]] = None
-        if len(found) == count:
-            break
-    return list(found)
+    archs = space.sample_distinct(count, np.random.default_rng(seed))
+    return list(zip(archs, itertools.cycle(sizes)))
 
 
 def evaluated(path, net: Network, pairs: Sequence[Pair],

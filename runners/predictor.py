@@ -19,7 +19,7 @@ def main(args) -> None:
     net, run = cli.open_network(args)
     sizes = args.image_size or run.recipe.data.valid_sizes
     path = args.file or run.output / "samples.jsonl"
-    samples = measured(path, run.lab, net, draw(net.space, sizes, args.samples, args.seed), run.say)
+    samples = measured(path, run.lab, net, draw(net.space, sizes, args.samples, args.seed or 0), run.say)
     counts = [n for n in (25, 50, 100, 200, 400, 800, 1600) if LEAST_SAMPLES <= n < len(samples)]
     for count in counts + [len(samples)]:
         predictor = Predictor(net, samples[:count], accept_poor=True)

@@ -16,15 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 
-from nnabla_ofa import cli, latency  # noqa: E402
+from nnabla_ofa import cli, timing  # noqa: E402
 from nnabla_ofa.comm import connect  # noqa: E402
 from nnabla_ofa.cost import CostModel  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
 from nnabla_ofa.kernels.build import default_threads  # noqa: E402
-from nnabla_ofa.latency import LatencyTable, Setting  # noqa: E402
+from nnabla_ofa.latency import LatencyTable  # noqa: E402
 from nnabla_ofa.loading import load  # noqa: E402
 from nnabla_ofa.recipe import load_recipe  # noqa: E402
 from nnabla_ofa.supernet import Network  # noqa: E402
+from nnabla_ofa.timing import Setting  # noqa: E402
 
 
 def network(args):
@@ -45,10 +46,10 @@ def network(args):
 
 def measured(net, archs, size, setting, rounds):
     """Columns of measured latencies."""
-    calls = {str(arch): latency.network_call(net, arch, size, setting.batch_size) for arch in archs}
-    samples = latency.measure(calls, rounds, say=f"{size} pixels")
-    return {"latency_ms": [round(latency.median(samples[name]), 4) for name in calls],
-            "latency_iqr_ms": [round(latency.interquartile_range(samples[name]), 4) for name in calls]}
+    calls = {str(arch): timing.network_call(net, arch, size, setting.batch_size) for arch in archs}
+    samples = timing.measure(calls, rounds, say=f"{size} pixels")
+    return {"latency_ms": [round(timing.median(samples[name]), 4) for name in calls],
+            "latency_iqr_ms": [round(timing.interquartile_range(samples[name]), 4) for name in calls]}
 
 
 def rows_of(args, net, sizes, archs, table, setting):
@@ -120,7 +121,7 @@ def main(args) -> None:
         raise OfaError(f"--save {args.save} ends in neither .csv nor .json")
     net, sizes = network(args)
     archs = [net.arch(name) for name in args.subnet]
-    archs += latency.draw(net.space, args.random, args.seed or 0) if args.random else []
+    archs += net.space.sample_distinct(args.random, np.random.default_rng(args.seed or 0))
     path, table, setting = args.table or args.build_table, None, None
     if args.latency or args.build_table or args.check_table:
         plain = not net.mode(batch_stat=False).fast
@@ -149,7 +150,7 @@ if __name__ == "__main__":
     parser.add_argument("--classes", type=int, help="of --recipe (default: what it says)")
     parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
                         help="repeatable (default: the largest and the smallest)")
-    parser.add_argument("--random", type=int, metavar="N", help="N random subnets")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="N random subnets")
     parser.add_argument("--image-size", type=int, nargs="+", help="pixels")
     parser.add_argument("--save", type=Path, metavar="FILE", help="the table as .csv or .json")
     parser.add_argument("--latency", action="store_true", help="measure the subnets")
@@ -160,5 +161,5 @@ if __name__ == "__main__":
                         help="measure the table's error on 50 random subnets, with a picture")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--threads", type=int, help="of the fused CPU functions (default: the cores)")
-    parser.add_argument("--rounds", type=int, default=latency.ROUNDS, help="measurements of each")
+    parser.add_argument("--rounds", type=int, default=timing.ROUNDS, help="measurements of each")
     cli.run(main, parser.parse_args())

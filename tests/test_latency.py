@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa import latency, ops
+from nnabla_ofa import latency, ops, timing
 from nnabla_ofa.agreement import agreement
-from nnabla_ofa.latency import LatencyTable, Setting, Times, key, parts
+from nnabla_ofa.latency import LatencyTable, Times, key, parts
 from nnabla_ofa.nets.resnet20 import ResNet20
+from nnabla_ofa.timing import Setting
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTING = Setting("cpu", "a processor", 1, 2, "nnabla")
@@ -56,7 +57,7 @@ def test_the_parts_are_all_of_the_network():
 
 def test_each_call_is_timed_once_a_round(monkeypatch):
     clock, called = [0.0], []
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
 
     def call(name, seconds):
         def run():
@@ -64,10 +65,10 @@ def test_each_call_is_timed_once_a_round(monkeypatch):
             clock[0] += seconds
         return run
     calls = {"a": call("a", 0.001), "b": call("b", 0.002)}
-    samples = latency.measure(calls, 4, {"a": [7.0], "c": [5.0]})
+    samples = timing.measure(calls, 4, {"a": [7.0], "c": [5.0]})
     assert samples["a"] == pytest.approx([7, 1, 1, 1]) and samples["b"] == pytest.approx([2] * 4)
-    assert samples["c"] == [5.0] and called.count("a") == 3 + latency.WARM_UP
-    rounds = called[2 * latency.WARM_UP:]
+    assert samples["c"] == [5.0] and called.count("a") == 3 + timing.WARM_UP
+    rounds = called[2 * timing.WARM_UP:]
     assert all(set(pair) == {"a", "b"} for pair in zip(rounds[:6:2], rounds[1:6:2]))
 
 
