@@ -85,6 +85,7 @@ def operation_call(layer: Layer, side: int, batch_size: int, mode: Mode) -> Call
     shape = (*shape, batch_size) if mode.fast else (batch_size, *shape)
     x = nn.Variable.from_numpy_array(
         np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    x.persistent = True  # else the first call frees it, and later ones compute on what is found there
     with nn.parameter_scope("", OrderedDict()):
         y = ops.build(x, layer, mode)
 

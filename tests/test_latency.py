@@ -55,6 +55,23 @@ def test_the_parts_are_all_of_the_network():
         assert sum(ops.cost(*part)[0].macs for part in found) == net.cost(arch, 16).macs
 
 
+@pytest.mark.parametrize("kernels", ["nnabla", "auto"])
+def test_an_operation_computes_the_same_each_time(kernels, monkeypatch):
+    net, outputs, build = network(), [], ops.build
+    net.kernels = kernels
+
+    def recorded(x, layer, mode):
+        outputs.append(build(x, layer, mode))
+        return outputs[-1]
+    monkeypatch.setattr(ops, "build", recorded)
+    for part in [part for layer in layers(net, net.space.largest(), 8) for part in parts(*layer)]:
+        call = timing.operation_call(*part, 2, net.mode(batch_stat=False))
+        call()
+        first = outputs[-1].d.copy()
+        call()
+        assert np.array_equal(outputs[-1].d, first) and first.std() > 0, part
+
+
 def test_each_call_is_timed_once_a_round(monkeypatch):
     clock, called = [0.0], []
     monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
