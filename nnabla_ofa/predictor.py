@@ -1,15 +1,16 @@
 """Accuracy predictor: top-1 of any subnet and image size, learned from a sample of measured ones.
 
-A Gaussian process (linear kernel on the one-hot choices of the blocks and on the cost of each layer,
-plus a smooth one on the costs) gives the mean; as in Once-for-All (Cai et al., ICLR 2020, section
-3.4) a search then asks it in place of the images. The file of a predictor is its samples: fitting
-takes seconds and is deterministic, so loading is fitting again.
+A Gaussian process (Rasmussen & Williams, 2006) on the one-hot choices of the blocks and the cost of
+each layer; as in Once-for-All (Cai et al., ICLR 2020, section 3.4) a search then asks it in place of
+the images. The file of a predictor is its samples: fitting takes seconds and is deterministic, so
+loading is fitting again.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import warnings
 import zlib
 from dataclasses import asdict
 from pathlib import Path
@@ -186,9 +187,14 @@ class Predictor:
 
 
 def _fit(features: np.ndarray, top1: np.ndarray):
-    """A fitted regressor."""
-    from sklearn.linear_model import RidgeCV  # here: it takes a second to import
-    return RidgeCV(np.logspace(-1, 4, 11)).fit(features, top1)
+    """A fitted Gaussian process: a linear part, a smooth one, noise; their sizes by marginal likelihood."""
+    from sklearn.exceptions import ConvergenceWarning  # here: scikit-learn takes a second to import
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+    kernel = (ConstantKernel(0.1) * DotProduct(1.0) + ConstantKernel(0.5) * RBF(10.0) + WhiteKernel(0.5))
+    with warnings.catch_warnings():  # a part that the samples do not need ends at its bound
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return GaussianProcessRegressor(kernel, normalize_y=True).fit(features, top1)
 
 
 def _cross_validated(features: np.ndarray, top1: np.ndarray) -> np.ndarray:

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
+from nnabla_ofa.agreement import agreement
+from nnabla_ofa.cost import CostModel
 from nnabla_ofa.nets.resnet20 import ResNet20
 from nnabla_ofa.predictor import Predictor, Sample, draw, evaluated
+from nnabla_ofa.ranking import read_subnets
 
 XCEPTION = ofa.Xception(classes=4, width_mult=0.02, middle_blocks=3, stem_stride=1)
 
@@ -93,6 +96,19 @@ def test_an_additive_accuracy_is_learned(config, space):
     archs = [sample.arch for sample in unseen]
     assert predictor(archs, 16).mean() > predictor(archs, 12).mean()
     assert predictor.agreement.kendall_tau > 0.6 and len(predictor.predicted) == 160
+
+
+def test_real_subnets_are_ordered_better_than_by_their_size(shared):
+    """Accuracies of 500 trained ResNet20s on CIFAR-100 (CVPR 2021 lightweight NAS challenge, track 1)."""
+    net = network(ResNet20(classes=100), "C4-16_C4-32_C4-64")
+    subnets = read_subnets(shared / "golden/cvpr2021_nas_track1_500.json", net.config).values()
+    samples = [Sample(subnet.arch, 32, subnet.accuracy) for subnet in subnets]
+    predictor, unseen = Predictor(net, samples[:200]), samples[200:]
+    archs, truth = [sample.arch for sample in unseen], [sample.top1 for sample in unseen]
+    tau = agreement(predictor(archs, 32), truth).kendall_tau
+    sizes = CostModel(net, 32)(archs).parameters
+    assert tau > agreement(sizes, truth).kendall_tau + 0.05 and tau > 0.65
+    assert abs(tau - predictor.agreement.kendall_tau) < 0.1  # what it says of itself
 
 
 def test_a_loaded_predictor_predicts_the_same(tmp_path):
