@@ -97,6 +97,18 @@ class Space:
         """An arch drawn uniformly."""
         return Arch(tuple(choices.draw(rng) for choices in self.blocks))
 
+    def sample_distinct(self, count: int, rng: np.random.Generator) -> Tuple[Arch, ...]:
+        """`count` different networks, canonical, drawn uniformly; fewer where there are no more.
+
+        Of two counts, the smaller draw is the beginning of the larger one.
+        """
+        found = {}  # in order
+        for _ in range(50 * count):
+            found[self.sample(rng).canonical()] = None
+            if len(found) == count:
+                break
+        return tuple(found)
+
     def mutate(self, arch: Arch, rng: np.random.Generator, rate: float = 0.1) -> Arch:
         """`arch` with each block drawn anew with probability `rate` (in [0, 1])."""
         self.check(arch)

@@ -22,14 +22,9 @@ from .supernet import Network
 DIGITS, IMAGENET = "xception_digits", "xception_imagenet"
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that every runner on data has."""
+def base_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that every runner has."""
     p = argparse.ArgumentParser(description=description)
-    p.add_argument("--recipe", help="name under args/ or path of a YAML file (default: "
-                   f"{IMAGENET} where data is named, else {DIGITS})")
-    p.add_argument("--data", default=os.environ.get("OFA_DATA") or None,
-                   help="dataset folder, or digits (default: OFA_DATA, else what the recipe says)")
-    p.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
     p.add_argument("--seed", type=int, help="of everything drawn (default: 0, or as --weights)")
     p.add_argument("--device", default="auto",
                    help="cpu, cudnn, cudnn:half, or auto (default): cudnn where there is a GPU")
@@ -38,6 +33,22 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                    help="override a value of the recipe, for example train.momentum=0.8; repeatable")
     return p
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that every runner on data has."""
+    p = base_parser(description)
+    p.add_argument("--recipe", help="name under args/ or path of a YAML file (default: "
+                   f"{IMAGENET} where data is named, else {DIGITS})")
+    p.add_argument("--data", default=os.environ.get("OFA_DATA") or None,
+                   help="dataset folder, or digits (default: OFA_DATA, else what the recipe says)")
+    p.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
+    return p
+
+
+def command_line() -> str:
+    """This command as a record names it."""
+    return " ".join(["python", *map(shlex.quote, sys.argv)])
 
 
 def choose_recipe(args, trained_with: Optional[dict] = None) -> Recipe:
@@ -75,8 +86,7 @@ def open_run(args, trained_with: Optional[dict] = None) -> Run:
         print(recipe_line(args, recipe), flush=True)
     check_kernels(args)
     output = args.output or Path("runs") / recipe.name
-    command = " ".join(["python", *map(shlex.quote, sys.argv)])
-    return Run(Lab(recipe, args.seed or 0, args.comm), output, command, args.kernels,
+    return Run(Lab(recipe, args.seed or 0, args.comm), output, command_line(), args.kernels,
                getattr(args, "accept_changes", False))
 
 

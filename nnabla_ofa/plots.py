@@ -239,6 +239,26 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
+def agreement_figure(predicted: Sequence[float], measured: Sequence[float], what: str,
+                     title: str) -> Figure:
+    """Predicted against measured values (n,) of `what`, with the line on which they are equal."""
+    figure, (axis,) = _axes((5.2, 5), rows=1)
+    low, high = min(*predicted, *measured), max(*predicted, *measured)
+    margin = (high - low) * 0.04 or 1e-6
+    ends = (low - margin, high + margin)
+    axis.plot(ends, ends, color=GREY, lw=1)
+    axis.plot(measured, predicted, "o", color=COLOURS[0], ms=5, mec="white", mew=0.6)
+    axis.set(xlabel=f"{what}, measured", ylabel=f"{what}, predicted", xlim=ends, ylim=ends,
+             aspect="equal")
+    axis.set_title(title, loc="left", fontsize=10)
+    return figure
+
+
+def save(figure: Figure, path) -> None:
+    """Write a figure as PNG."""
+    Path(path).write_bytes(png(figure))
+
+
 def _axes(size, rows: int):
     """A figure on the Agg canvas with `rows` panels over one x axis: light grid, no box."""
     figure = Figure(figsize=size, layout="constrained")
