@@ -24,13 +24,13 @@ sys.modules[_LOST.__name__] = _LOST
 
 from nnabla.ext_utils import get_extension_context  # noqa: E402
 from nnabla_nas import module as Mo  # noqa: E402
-from nnabla_nas.contrib.common.ofa.elastic_nn.modules.dynamic_layers import (  # noqa: E402
-    DynamicMiddleFlowXPBlock)
+from nnabla_nas.contrib.common.ofa.elastic_nn.modules.dynamic_layers import DynamicMiddleFlowXPBlock  # noqa: E402
 from nnabla_nas.contrib.common.ofa.elastic_nn.modules.dynamic_op import DynamicBatchNorm  # noqa: E402
-from nnabla_nas.contrib.common.ofa.layers import (  # noqa: E402
-    ConvLayer, DWSeparableConv, LinearLayer, XceptionBlock)
+from nnabla_nas.contrib.common.ofa.layers import ConvLayer, DWSeparableConv, LinearLayer, XceptionBlock  # noqa: E402
 from nnabla_nas.contrib.common.ofa.utils.common_tools import (  # noqa: E402
-    cross_entropy_loss_with_label_smoothing, make_divisible)
+    cross_entropy_loss_with_label_smoothing,
+    make_divisible,
+)
 
 WIDTHS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
 

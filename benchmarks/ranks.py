@@ -61,8 +61,9 @@ def launch(processes: int, job: dict) -> dict:
 def rank_main(job: dict) -> None:
     """One rank: updates of as many passes as make the same number of images, each timed."""
     import ours
-    from nnabla_ofa.comm import barrier, connect
     from worker import timed
+
+    from nnabla_ofa.comm import barrier, connect
     comm = connect("cpu")
     net = ours.network(job)
     images, labels = ours.data(job)

@@ -1,4 +1,4 @@
-"""Training step and evaluation of Xception41: ours, plain NNabla, nnabla-nas, PyTorch, onnxruntime, the limit.
+"""Training step and evaluation of Xception41: ours, NNabla, nnabla-nas, PyTorch, onnxruntime, the limit.
 
     python benchmarks/step.py                              # all of the table, about 15 minutes
     python benchmarks/step.py --only big:training:largest  # a piece of it, the others stay recorded
@@ -35,8 +35,11 @@ CPU = {"ours": "ours:fast", "NNabla": "ours:nnabla", "nnabla-nas": "nas",
        "onnxruntime": "peers:onnxruntime"}
 CUDA = {"ours": "ours:cudnn", "ours, half": "ours:cudnn:half", "nnabla-nas": "nas:cudnn",
         "PyTorch AMP channels_last": "peers:amp"}
+UNITS = {f"{way}{', half' if half else ''}": f"unit:{way}@cudnn{':half' if half else ''}"
+         for half in (False, True) for way in ("grouped", "depthwise", "channel_last")}
 RATES = {"product": "limit:product", "product of PyTorch": "peers:product", "copy": "limit:copy"}
 RECIPE = "benchmark_step"
+CHANNELS, KERNEL = 728, 7  # as in unit.py, which must not initialise NNabla here
 
 
 def main(args) -> None:
@@ -49,6 +52,8 @@ def main(args) -> None:
         rows, name, key = curves(args), "curve", ("axis",)
     else:
         rows, name, key = table(args), "step", ("setting", "task", "subnet")
+    if not rows:
+        raise Failed("nothing was measured: check --only, and what the contenders said above")
     if args.device != "cpu":
         name += "-cudnn"
     settings = {name: job.request() for name, job in jobs.SETTINGS.items()}
@@ -91,7 +96,18 @@ def table(args) -> list:
             print(f"  {name:24s} {1000 * found[-1]['median']:10.2f} ms", flush=True)
         if rates:
             found.append({**place, "contender": "limit", **the_limit(job, rates)})
-    return found
+    return found + (units(args) if args.device == "cudnn" else [])
+
+
+def units(args) -> list:
+    """Rows of one separable layer, in each of NNabla's ways to compute it on a GPU."""
+    job = jobs.SETTINGS["big"]
+    with started(UNITS, args) as workers:
+        seconds = take_turns(workers, job.request(), args.rounds, args.budget)
+    macs = (job.image_size // 16) ** 2 * CHANNELS * (KERNEL ** 2 + CHANNELS)
+    return [{"setting": "big", "task": "one layer", "subnet": "separable", "contender": name,
+             "name": f"{CHANNELS} channels {KERNEL}x{KERNEL}", "batch": job.batch, "macs": macs,
+             **summary(calls)} for name, calls in seconds.items()]
 
 
 def the_limit(job, measured: dict) -> dict:
@@ -103,7 +119,8 @@ def the_limit(job, measured: dict) -> dict:
     total = sum(parts.values())
     print(f"  limit {1000 * parts['flops']:.2f} + {1000 * parts['memory']:.2f} ms at "
           f"{rates.flops / 1e9:.0f} GFLOP/s, {rates.bytes / 1e9:.1f} GB/s")
-    return {"median": total, **parts, "gflops": rates.flops / 1e9, "gbytes": rates.bytes / 1e9}
+    figures = {"median": total, **parts, "gflops": rates.flops / 1e9, "gbytes": rates.bytes / 1e9}
+    return {name: round(value, 6) for name, value in figures.items()}
 
 
 def memory(args) -> list:

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import page  # noqa: E402
 from nnabla_ofa import figures, records, tables  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
 
@@ -42,7 +43,7 @@ def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str)
     """Write or check the pages (and pictures); the exit status. `command` made this call."""
     found = records.read(records_folder)
     published = figures.read_published(ROOT / "results/published/ofa_xception.csv")
-    pages = tables.build_tables(found, published, command)
+    pages = {**tables.build_tables(found, published, command), **page.pages(found)}
     if not found:
         print(f"no records under {records_folder}: published figures only")
     if check:
@@ -57,8 +58,9 @@ def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str)
     for name, text in pages.items():
         (out / name).write_bytes(text.encode("utf-8"))
     if plots:
-        from nnabla_ofa import plots as pictures  # here: matplotlib takes a second to import
-        written += pictures.draw(found, out)
+        from benchmarks import charts  # here: matplotlib takes a second to import
+        from nnabla_ofa import plots as pictures
+        written += pictures.draw(found, out) + charts.draw(found, out)
     for path in written:
         print(f"wrote {path}")
     return 0
