@@ -170,7 +170,7 @@ if __name__ == "__main__":
     parser.add_argument("--device", choices=("cpu", "cudnn"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="tiny networks: does it work at all?")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
-    parser.add_argument("--budget", type=float, default=20, metavar="SECONDS",
+    parser.add_argument("--budget", type=float, default=10, metavar="SECONDS",
                         help="of one contender a piece; it then stops early")
     parser.add_argument("--records", type=Path, default=store.FOLDER)
     parser.add_argument("--peers", default=str(ROOT / ".venv-bench/bin/python"), metavar="PYTHON",
