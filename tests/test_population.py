@@ -52,6 +52,17 @@ def test_together_equals_one_by_one(kernels, monkeypatch):
         assert relative(np.array(result.loss), np.array(alone.loss)) < 1e-6, arch
 
 
+def test_another_family():
+    import test_resnet20
+    net, rng = test_resnet20.random_net(test_resnet20.SPACE), np.random.default_rng(6)
+    parent = net.space.sample(rng)
+    chosen = [net.space.largest()] + [net.space.mutate(parent, rng, 0.2) for _ in range(5)]
+    calibration, test = Batches(1), Batches(2)
+    for arch, result in zip(chosen, evaluate_archs(net, chosen, 16, calibration, test)):
+        alone = evaluated_alone(net, arch, calibration, test)
+        assert result[1:] == alone[1:] and abs(result.loss - alone.loss) < 1e-5 * alone.loss, arch
+
+
 def test_sorted_channels_change_nothing():
     net, data = random_net("K357_E1_D123"), Batches(1)
     chosen = archs("K357_E1_D123", 4)
