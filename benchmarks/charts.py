@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import List, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from nnabla_ofa.plots import COLOURS, GREY, MARKERS
 
@@ -36,24 +38,30 @@ def bars(record: dict) -> Figure:
             groups = [(p[2], rows) for p, rows in pieces.items() if p[:2] == (setting, task)]
             names = [n for n in (*CONTENDERS, "limit") if any(n in rows for _, rows in groups)]
             for i, name in enumerate(names):
-                style = {"color": COLOURS[CONTENDERS.index(name)] if name != "limit" else "#cccccc"}
                 for x, (_, rows) in enumerate(groups):
                     if name in rows:
                         place, value = x + 0.85 * (i / len(names) - 0.5), 1000 * rows[name]["median"]
-                        axis.bar(place, value, 0.8 / len(names), align="edge",
-                                 label=name if x == 0 else None, **style)
+                        axis.bar(place, value, 0.8 / len(names), align="edge", color=colour(name))
                         axis.annotate(ms(rows[name]["median"]), (place + 0.4 / len(names), value),
                                       xytext=(0, 1), textcoords="offset points", ha="center",
                                       fontsize=6, color=GREY)
             axis.set_yscale("log")
+            if groups:  # whole decades, so that the bars of a panel start at a round number
+                least = min(row["median"] for _, rows in groups for row in rows.values())
+                axis.set_ylim(bottom=1000 * 10 ** math.floor(math.log10(least)))
             axis.set_xticks(range(len(groups)), [subnet for subnet, _ in groups])
             axis.set_title(f"{task}, {SETTINGS[setting]}", loc="left", fontsize=10)
             axis.set_ylabel("ms a batch")
             tidy(axis)
-    for axis in (axis for axis in axes[0] if axis.patches):
-        axis.legend(fontsize=7, frameon=False, ncols=2, loc="upper right")
-        axis.set_ylim(top=axis.get_ylim()[1] * 4)
+    shown = [n for n in (*CONTENDERS, "limit") if any(n in rows for rows in pieces.values())]
+    figure.legend(handles=[Patch(color=colour(name), label=name) for name in shown], fontsize=8,
+                  frameon=False, ncols=len(shown), loc="outside upper left")
     return figure
+
+
+def colour(name: str) -> str:
+    """The same for a contender everywhere."""
+    return "#bbbbbb" if name == "limit" else COLOURS[CONTENDERS.index(name)]
 
 
 def curves(record: dict) -> Figure:
@@ -66,8 +74,7 @@ def curves(record: dict) -> Figure:
             points = sorted((row["macs"] * row["batch"] / 1e9, 1000 * row["median"])
                             for row in record["results"]
                             if (row["axis"], row["contender"]) == (varied, name))
-            colour = GREY if name == "limit" else COLOURS[CONTENDERS.index(name)]
-            axis.plot(*zip(*points), color=colour, marker=MARKERS[i], ms=4, label=name)
+            axis.plot(*zip(*points), color=colour(name), marker=MARKERS[i], ms=4, label=name)
         axis.set(xscale="log", yscale="log", xlabel="GMACs of a batch")
         axis.set_title(f"varied: {varied}", loc="left", fontsize=10)
         tidy(axis)
