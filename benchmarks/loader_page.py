@@ -50,8 +50,7 @@ def page(record: dict) -> str:
               f"decoding thread (of {settings['more_workers']})."]
     if not any(row["contender"] == "dali_gpu" for row in rows):
         parts.append("`dali_gpu` has **not been run**: no machine of ours has a GPU.")
-    footer = "---\n\nRegenerate with `python runners/tables.py`; do not edit by hand.\n"
-    return "\n\n".join([*parts, footer])
+    return "\n\n".join(parts)
 
 
 def cells(rows: List[dict], settings: dict) -> List[dict]:

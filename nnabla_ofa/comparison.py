@@ -64,11 +64,11 @@ def beaten(rows: Sequence[dict], others: Sequence[dict], cost: str, top1: str) -
 
 # The page ----------------------------------------------------------------------------------------
 
-def page(records: Sequence[dict]) -> str:
-    """Markdown of all comparisons in `records`; "" where there is none."""
+def pages(records: Sequence[dict]) -> Dict[str, str]:
+    """{"search.md": Markdown of all comparisons in `records`}, {} where there is none."""
     found = compared(records)
-    return "\n\n".join(["# Search against random draws and hand-made subnets", run_facts(found)]
-                       + [section(record) for record in found]) if found else ""
+    parts = ["# Search against random draws and hand-made subnets", run_facts(found), *map(section, found)]
+    return {"search.md": "\n\n".join(parts)} if found else {}
 
 
 def section(record: dict) -> str:

@@ -9,7 +9,7 @@ same figures.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import nnabla as nn
 import numpy as np
@@ -17,9 +17,11 @@ import numpy as np
 from .arch import Arch
 from .comm import Single
 from .data import Augment, Dataset, fixed_batches, normalise
+from .population import Population
 from .supernet import Network
 
 Batch = Tuple[int, np.ndarray, np.ndarray]  # number, images (N, 3, H, W) float32, labels (N,)
+MOST_TOGETHER = 32  # subnets: their statistics of every calibration batch are in memory until the end
 
 
 class Result(NamedTuple):
@@ -61,66 +63,54 @@ class Images:
 
 def evaluate_archs(net: Network, archs: Sequence[Optional[Arch]], size: int, calibration: Images,
                    test: Images, comm=Single()) -> List[Result]:
-    """Each arch of `net` extracted, calibrated and evaluated at `size` pixels (None: the largest)."""
-    subnets = [net.extract(arch) for arch in archs]
-    calibrate_subnets(subnets, calibration.batches(size, comm), calibration.count(), comm)
-    return evaluate_subnets(subnets, test.batches(size, comm), test.count(), comm)
+    """Each arch of `net` calibrated and evaluated at `size` pixels (None: the largest).
+
+    Archs are worked on together, MOST_TOGETHER at a time: see `Population`.
+    """
+    archs = [net.arch(arch).canonical() for arch in archs]
+    waiting, found = sorted(set(archs), key=str), {}  # names with equal beginnings: layers shared
+    while waiting:
+        group, waiting = waiting[:MOST_TOGETHER], waiting[MOST_TOGETHER:]
+        population = Population(net, group)
+        pool_statistics(population, calibration.batches(size, comm), calibration.count(), comm)
+        found.update(zip(group, judge(population, test.batches(size, comm), test.count(), comm)))
+    return [found[arch] for arch in archs]
 
 
-# Calibration -------------------------------------------------------------------------------------
+def calibrate(net: Network, batches: Iterable[Batch], total: int, comm=Single()) -> None:
+    """Set the BN statistics of a stand-alone subnet to those of the batches, in place.
 
-def calibrate_subnets(subnets: Sequence[Network], batches: Iterable[Batch], total: int,
-                      comm=Single()) -> None:
-    """Set the BN statistics of one-arch networks to those of the batches, in place.
+    batches: this rank's; total: the number over all ranks.
+    """
+    population = Population(net, [net.space.largest()])
+    pool_statistics(population, batches, total, comm)
+    variables = net.scope_items()
+    for name, array in population.statistics(0).items():
+        variables[name].d = array
+
+
+def pool_statistics(population: Population, batches: Iterable[Batch], total: int,
+                    comm=Single()) -> None:
+    """Set a population's BN statistics to those of the batches.
 
     A batch is normalised by its own statistics on the way, as in training; a channel's mean and
-    (population) variance are then those of all batches pooled. batches: this rank's; total: the
-    number over all ranks.
+    (population) variance are then those of all batches pooled.
     """
-    names = [sorted(n for n in net.declared() if n.endswith("bn/mean")) for net in subnets]
-    widths = [[net.declared()[n].shape[1] for n in own] for net, own in zip(subnets, names)]
-    sums = [np.zeros((total, 1 + 2 * sum(width))) for width in widths]
+    sums = np.zeros((total, 1 + 2 * population.channels()))
     for number, images, _ in batches:
-        for net, rows in zip(subnets, sums):
-            rows[number] = _batch_moments(net, images)
-    for net, own, width, rows in zip(subnets, names, widths, sums):
-        rows = comm.add(rows)
-        weight = rows[:, :1] / rows[:, 0].sum()
-        mean, square = np.split((weight * rows[:, 1:]).sum(axis=0), 2)
-        var = np.maximum(square - mean ** 2, 0)
-        variables, stops = net.scope_items(), np.cumsum(width)
-        for name, start, stop in zip(own, stops - width, stops):
-            variables[name].d = mean[start:stop].reshape(1, -1, 1, 1)
-            variables[f"{name[:-len('mean')]}var"].d = var[start:stop].reshape(1, -1, 1, 1)
+        sums[number] = population.moments(images)
+    sums = comm.add(sums)
+    weight = sums[:, :1] / sums[:, 0].sum()
+    mean, square = np.split((weight * sums[:, 1:]).sum(axis=0), 2)
+    population.set_statistics(mean, np.maximum(square - mean ** 2, 0))
 
 
-def _batch_moments(net: Network, images: np.ndarray) -> np.ndarray:
-    """[number of images, mean of each BN channel, mean square of each BN channel], float64."""
-    statistics: Dict[str, Tuple[nn.Variable, nn.Variable]] = {}
-    x = nn.Variable.from_numpy_array(images)
-    logits, = net.build(x, [net.space.largest()], net.mode(batch_stat=True), statistics)
-    pairs = [statistics[name] for name in sorted(statistics)]
-    for variable in (v for pair in pairs for v in pair):
-        variable.persistent = True
-    logits.forward(clear_buffer=True)
-    means = np.concatenate([mean.d.ravel() for mean, _ in pairs]).astype(np.float64)
-    variances = np.concatenate([var.d.ravel() for _, var in pairs])
-    return np.concatenate([[len(images)], means, variances + means ** 2])
-
-
-# Evaluation --------------------------------------------------------------------------------------
-
-def evaluate_subnets(subnets: Sequence[Network], batches: Iterable[Batch], total: int,
-                     comm=Single()) -> List[Result]:
-    """Loss, top-1 and top-5 of stand-alone networks; each batch is decoded once for all of them.
-
-    batches: this rank's; total: the number of batches over all ranks.
-    """
-    sums = np.zeros((total, len(subnets), 4))
-    graphs = [Frozen(net) for net in subnets]
+def judge(population: Population, batches: Iterable[Batch], total: int,
+          comm=Single()) -> List[Result]:
+    """Loss, top-1 and top-5 of each subnet; each batch is decoded once for all of them."""
+    sums = np.zeros((total, len(population), 4))
     for number, images, labels in batches:
-        for i, graph in enumerate(graphs):
-            sums[number, i] = score(graph(images), labels)
+        sums[number] = [score(logits, labels) for logits in population.logits(images)]
     return [Result(float(loss / n), float(top1 / n), float(top5 / n), int(n))
             for loss, top1, top5, n in comm.add(sums).sum(axis=0)]
 

@@ -68,7 +68,8 @@ def correlations(predicted: Sequence[float], actual: Sequence[float]) -> Dict[st
             "kendall": float(kendalltau(predicted, actual)[0])}
 
 
-ORDERS = {"predicted": "supernet", "parameters": "parameters", "macs": "MACs", "numbers": "sum of its numbers"}
+ORDERS = {"predicted": "supernet", "parameters": "parameters", "macs": "MACs",
+          "numbers": "sum of its numbers"}
 
 
 def rows(net, subnets: Mapping[str, Subnet], predicted: Sequence[float], image_size: int) -> List[dict]:
@@ -103,11 +104,11 @@ def ranked(records: Sequence[dict]) -> List[dict]:
     return [record for record in records if record["kind"] == "rank"]
 
 
-def page(records: Sequence[dict]) -> str:
-    """Markdown of all rankings in `records`; "" where there is none."""
+def pages(records: Sequence[dict]) -> Dict[str, str]:
+    """{"ranking.md": Markdown of all rankings in `records`}, {} where there is none."""
     found = ranked(records)
-    return "\n\n".join(["# How well a supernet orders its subnets", run_facts(found)]
-                       + [section(record) for record in found]) if found else ""
+    parts = ["# How well a supernet orders its subnets", run_facts(found), *map(section, found)]
+    return {"ranking.md": "\n\n".join(parts)} if found else {}
 
 
 def section(record: dict) -> str:

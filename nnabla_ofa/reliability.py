@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Dict, Sequence
 
-from .tables import COMMAND, duration, table
+from .tables import duration, table
 
 
-def build_page(records: Sequence[dict], command: str = COMMAND) -> Dict[str, str]:
+def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"reliability.md": Markdown} of the records of scripts/reliability; {} without any."""
     own = [r for r in records if (r["kind"], r["recipe"]) == ("reliability", "reliability")]
     if not own:
@@ -16,8 +16,7 @@ def build_page(records: Sequence[dict], command: str = COMMAND) -> Dict[str, str
              "What came of it": "; ".join(f"{n} {label}" for label, n in row["came_out"].items()),
              "Lost": row["lost"]} for record in own for row in record["results"]]
     parts = ["# Reliability", _NOTE, table(rows), *[kills(r) for r in own if "kills" in r], made_by(own)]
-    text = "\n\n".join(parts) + f"\n\n---\n\nRegenerate with `{command}`; do not edit by hand.\n"
-    return {"reliability.md": text}
+    return {"reliability.md": "\n\n".join(parts)}
 
 
 _NOTE = """*Lost* counts what must not be: training state that differs or is gone, a crash in place of

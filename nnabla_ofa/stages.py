@@ -25,7 +25,7 @@ from .arch import Arch
 from .comm import barrier, require_agreement
 from .data import calibration_indices, open_dataset, split
 from .errors import OfaError
-from .evaluate import Frozen, Images, Result, calibrate_subnets, evaluate_archs
+from .evaluate import Frozen, Images, Result, calibrate, evaluate_archs
 from .recipe import Recipe, Stage
 from .supernet import Network
 from .train import Loop
@@ -74,8 +74,8 @@ class Lab:
     def calibrated(self, net: Network, arch: Optional[Arch], size: int) -> Network:
         """The stand-alone subnet with BN statistics of `size` pixels."""
         subnet = net.extract(arch)
-        calibrate_subnets([subnet], self.calibration.batches(size, self.comm),
-                          self.calibration.count(), self.comm)
+        calibrate(subnet, self.calibration.batches(size, self.comm), self.calibration.count(),
+                  self.comm)
         return subnet
 
     def rows(self, net: Network, archs: Sequence[Optional[Arch]], on: str = "test",

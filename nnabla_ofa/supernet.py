@@ -154,12 +154,12 @@ class Network:
     def calibrate(self, images: np.ndarray, arch: Union[Arch, str, None] = None,
                   batch_size: int = 64) -> None:
         """Set the BN statistics that `arch` uses to those of `images` (as `logits` takes them)."""
-        from .evaluate import calibrate_subnets  # that file is below this one in the reading order
+        from .evaluate import calibrate  # that file is below this one in the reading order
         arch, images = self.arch(arch), self._normalised(images)
         subnet = self.extract(arch)
         starts = range(0, len(images), batch_size)
-        calibrate_subnets([subnet], ((i, images[s:s + batch_size], None) for i, s in enumerate(starts)),
-                          len(starts))
+        calibrate(subnet, ((i, images[s:s + batch_size], None) for i, s in enumerate(starts)),
+                  len(starts))
         self.adopt_statistics(subnet, arch)
 
     def adopt_statistics(self, subnet: "Network", arch: Arch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Sequence
 
-from .tables import COMMAND, duration, footer, run_facts, table
+from .tables import duration, run_facts, table
 
 RANKS = "reliability_ranks"  # the "recipe" of such records, as scripts/reliability/ranks.py writes them
 HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",
@@ -12,10 +12,10 @@ HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",
             "messages": "Averaging gradients"}
 
 
-def build_pages(records: Sequence[dict], command: str = COMMAND) -> Dict[str, str]:
+def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{path relative to the results folder: Markdown}; none where there are no such records."""
     found = [record for record in records if record["recipe"] == RANKS]
-    return {"ranks.md": ranks_page(found) + footer(command)} if found else {}
+    return {"ranks.md": ranks_page(found)} if found else {}
 
 
 def ranks_page(records: Sequence[dict]) -> str:

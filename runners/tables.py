@@ -13,9 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import loader_page  # noqa: E402
+from benchmarks import loader_page, page  # noqa: E402
 from nnabla_ofa import comparison, figures, ranking, records, reliability, tables, trials  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
+
+# Besides a page a recipe: modules that make pages of other records.
+PAGES = (comparison, ranking, page, loader_page, reliability, trials)
 
 
 def main(argv=None) -> int:
@@ -43,10 +46,8 @@ def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str)
     """Write or check the pages (and pictures); the exit status. `command` made this call."""
     found = records.read(records_folder)
     published = figures.read_published(ROOT / "results/published/ofa_xception.csv")
-    compared = {"search.md": comparison.page(found), "ranking.md": ranking.page(found)}
-    pages = {**tables.build_tables(found, published, command, {k: v for k, v in compared.items() if v}),
-             **trials.build_pages(found, command), **reliability.build_page(found, command),
-             **loader_page.pages(found)}
+    others = {name: text for module in PAGES for name, text in module.pages(found).items()}
+    pages = tables.build_tables(found, published, command, others)
     if not found:
         print(f"no records under {records_folder}: published figures only")
     if check:
@@ -61,8 +62,9 @@ def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str)
     for name, text in pages.items():
         (out / name).write_bytes(text.encode("utf-8"))
     if plots:
-        from nnabla_ofa import plots as pictures  # here: matplotlib takes a second to import
-        written += pictures.draw(found, out)
+        from benchmarks import charts  # here: matplotlib takes a second to import
+        from nnabla_ofa import plots as pictures
+        written += pictures.draw(found, out) + charts.draw(found, out)
     for path in written:
         print(f"wrote {path}")
     return 0

@@ -58,8 +58,9 @@ def test_malformed_files_name_the_entry(tmp_path, text, complaint):
 def test_the_page_says_how_well_each_order_agrees():
     rng = np.random.default_rng(0)
     archs = [NET.space.sample(rng) for _ in range(6)]
-    subnets = {f"arch{i}": ranking.Subnet(arch, str(arch), i / 10 if i else None) for i, arch in enumerate(archs)}
+    subnets = {f"arch{i}": ranking.Subnet(arch, str(arch), i / 10 if i else None)
+               for i, arch in enumerate(archs)}
     rows = ranking.rows(NET, subnets, [.5, .9, .8, .7, .6, .5], 32)
     first = ranking.summary(rows)[0]
     assert (first["Order by"], first["Subnets"], first["Kendall"]) == ("supernet", 5, "-1.000")
-    assert ranking.page([]) == ""
+    assert ranking.pages([]) == {}

@@ -242,7 +242,7 @@ def test_page_of_trials():
              "lost": 1, "seconds": 4.2}]
     record = {**records.describe_run("command", 0, 4), "kind": "reliability", "recipe": trials.RANKS,
               "stage": "stop4", "space": "K7_E1_D3", "settings": {}, "seconds": 60.0, "results": rows}
-    page = trials.build_pages([record])["ranks.md"]
+    page = trials.pages([record])["ranks.md"]
     assert "## One of four ranks fails" in page
     assert "| a rank is killed | 4 | 3 | stopped (2); hung (1) | 1 | 4.2 s |" in page
-    assert trials.build_pages([dict(record, recipe="xception_digits")]) == {}
+    assert trials.pages([dict(record, recipe="xception_digits")]) == {}

@@ -322,7 +322,7 @@ def test_page_shows_every_row_and_kill():
               "kills": [{"killed": "rank 1", "after": "kernel 1 2 pass 1", "half_written": 1,
                          "equal": False}],
               "compared": {"files": 1, "arrays": 2, "updates": 3, "passes": 4}}
-    page = reliability.build_page([record, {"kind": "train", "recipe": "x"}])["reliability.md"]
+    page = reliability.pages([record, {"kind": "train", "recipe": "x"}])["reliability.md"]
     assert "| kills | 3 | 2 same; 1 other | 1 |" in page
     assert "| rank 1 | kernel 1 2 pass 1 | half a checkpoint | NO |" in page and "`python x`" in page
-    assert reliability.build_page([{"kind": "train", "recipe": "x"}]) == {}
+    assert reliability.pages([{"kind": "train", "recipe": "x"}]) == {}

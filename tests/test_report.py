@@ -210,13 +210,13 @@ def test_page_of_a_comparison_says_what_its_rows_say():
     own = comparison.fronts(record)["nsga2", 0]
     assert comparison.beaten(own, by_hand, "macs", "valid_top1") == 1
     assert comparison.beaten(own, by_hand, "macs", "top1") == 0.5
-    page = comparison.page([record])
+    page = comparison.pages([record])["search.md"]
     assert "larger hypervolume than random search's in 2 of 2 seeds on the held-out" in page
     assert "100 ± 0%" in page and comparison.picture(record) in page
     assert "had been evaluated" not in page
     record["search"]["evaluated_before"] = 40
-    assert "40 of the 402 different subnets had been evaluated" in comparison.page([record])
-    assert comparison.page([dict(record, name="other")]) == ""
+    assert "40 of the 402 different subnets had been evaluated" in comparison.pages([record])["search.md"]
+    assert comparison.pages([dict(record, name="other")]) == {}
     pages = tables.build_tables([record], [], others={"search.md": page})
     assert "- [Search against random draws and hand-made subnets](search.md)" in pages["README.md"]
     assert pages["search.md"].startswith(page)

@@ -1,0 +1,181 @@
+"""Training step and evaluation of Xception41: ours, NNabla, nnabla-nas, PyTorch, onnxruntime, the limit.
+
+    python benchmarks/step.py                              # all of the table, about 15 minutes
+    python benchmarks/step.py --only big:training:largest  # a piece of it, the others stay recorded
+    python benchmarks/step.py --memory                     # peak memory of a training step
+    python benchmarks/step.py --curve batch                # cost as work grows; or all curves
+    python benchmarks/step.py --ranks                      # two processes against two threads
+    python benchmarks/step.py --device cudnn               # the same table on an NVIDIA GPU
+    python runners/tables.py                               # the page and its pictures, from the records
+
+Contenders run in processes of their own and take turns; medians are compared. Peers need an
+environment of their own (benchmarks/requirements-bench.txt); without it their columns stay empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import jobs  # noqa: E402
+import limit  # noqa: E402
+import ranks  # noqa: E402
+import store  # noqa: E402
+from turns import summary, take_turns  # noqa: E402
+from worker import Failed, Worker  # noqa: E402
+
+CPU = {"ours": "ours:fast", "NNabla": "ours:nnabla", "nnabla-nas": "nas",
+       "PyTorch": "peers:eager", "PyTorch channels_last": "peers:channels_last",
+       "onnxruntime": "peers:onnxruntime"}
+CUDA = {"ours": "ours:cudnn", "ours, half": "ours:cudnn:half", "nnabla-nas": "nas:cudnn",
+        "PyTorch AMP channels_last": "peers:amp"}
+UNITS = {f"{way}{', half' if half else ''}": f"unit:{way}@cudnn{':half' if half else ''}"
+         for half in (False, True) for way in ("grouped", "depthwise", "channel_last")}
+RATES = {"product": "limit:product", "product of PyTorch": "peers:product", "copy": "limit:copy"}
+RECIPE = "benchmark_step"
+CHANNELS, KERNEL = 728, 7  # as in unit.py, which must not initialise NNabla here
+
+
+def main(args) -> None:
+    start = time.time()
+    if args.ranks:
+        rows, name, key = ranks.measure(args), "ranks", ("setting", "processes")
+    elif args.memory:
+        rows, name, key = memory(args), "memory", ("setting", "contender")
+    elif args.curve is not None:
+        rows, name, key = curves(args), "curve", ("axis",)
+    else:
+        rows, name, key = table(args), "step", ("setting", "task", "subnet")
+    if not rows:
+        raise Failed("nothing was measured: check --only, and what the contenders said above")
+    if args.device != "cpu":
+        name += "-cudnn"
+    settings = {name: job.request() for name, job in jobs.SETTINGS.items()}
+    versions = store.peer_versions(args.peers, ["torch", "onnxruntime"])
+    path = store.save(args.records, RECIPE, name, rows, key, time.time() - start, settings, versions,
+                      2 if args.ranks else 1)
+    print(f"record: {path}")
+
+
+@contextlib.contextmanager
+def started(names: dict, args):
+    """Workers of the contenders that can run here, ended afterwards."""
+    workers = {}
+    try:
+        for name, contender in names.items():
+            python = args.peers if contender.startswith("peers") else sys.executable
+            if Path(python).exists():
+                environment = limit.environment() if contender.startswith("limit") else None
+                workers[name] = Worker(contender, python, environment)
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def table(args) -> list:
+    """Rows of the table: a contender's seconds a piece, and the limit's."""
+    chosen = CPU if args.device == "cpu" else CUDA
+    found = []
+    for piece, job in jobs.pieces(args.only, args.quick).items():
+        names = {n: c for n, c in chosen.items() if job.task == "evaluation" or n != "onnxruntime"}
+        print(":".join(piece), flush=True)
+        with started({**names, **(RATES if args.device == "cpu" else {})}, args) as workers:
+            seconds = take_turns(workers, job.request(), args.rounds, args.budget)
+        place = dict(zip(("setting", "task", "subnet"), piece), name=job.subnet,
+                     batch=job.batch, macs=job.cost().macs)
+        rates = {name: summary(seconds.pop(name)) for name in RATES if name in seconds}
+        for name, calls in seconds.items():
+            found.append({**place, "contender": name, **summary(calls)})
+            print(f"  {name:24s} {1000 * found[-1]['median']:10.2f} ms", flush=True)
+        if rates:
+            found.append({**place, "contender": "limit", **the_limit(job, rates)})
+    return found + (units(args) if args.device == "cudnn" else [])
+
+
+def units(args) -> list:
+    """Rows of one separable layer, in each of NNabla's ways to compute it on a GPU."""
+    job = jobs.SETTINGS["big"]
+    with started(UNITS, args) as workers:
+        seconds = take_turns(workers, job.request(), args.rounds, args.budget)
+    macs = (job.image_size // 16) ** 2 * CHANNELS * (KERNEL ** 2 + CHANNELS)
+    return [{"setting": "big", "task": "one layer", "subnet": "separable", "contender": name,
+             "name": f"{CHANNELS} channels {KERNEL}x{KERNEL}", "batch": job.batch, "macs": macs,
+             **summary(calls)} for name, calls in seconds.items()]
+
+
+def the_limit(job, measured: dict) -> dict:
+    """The limit's seconds at the rates measured beside the contenders."""
+    products = [row["median"] for name, row in measured.items() if name != "copy"]
+    rates = limit.Rates(limit.PRODUCT_FLOPS / min(products),
+                        limit.COPY_BYTES / measured["copy"]["median"])
+    parts = limit.seconds(job.cost(), job.batch, job.task == "training", rates)
+    total = sum(parts.values())
+    print(f"  limit {1000 * parts['flops']:.2f} + {1000 * parts['memory']:.2f} ms at "
+          f"{rates.flops / 1e9:.0f} GFLOP/s, {rates.bytes / 1e9:.1f} GB/s")
+    figures = {"median": total, **parts, "gflops": rates.flops / 1e9, "gbytes": rates.bytes / 1e9}
+    return {name: round(value, 6) for name, value in figures.items()}
+
+
+def memory(args) -> list:
+    """Rows of the peak memory of a process that makes training steps, each started afresh."""
+    found = []
+    for (setting, task, subnet), job in jobs.pieces(args.only, args.quick).items():
+        if (task, subnet) != ("training", "largest"):
+            continue
+        for name, contender in CPU.items():
+            if name == "onnxruntime":
+                continue
+            with started({name: contender}, args) as workers:
+                for worker in workers.values():
+                    worker.ask(do="prepare", job=job.request())
+                    peak = worker.ask(do="memory", repeats=2)["peak"]
+                    found.append({"setting": setting, "contender": name, "peak": peak})
+                    print(f"{setting} {name:24s} {peak / 2 ** 20:8.0f} MiB", flush=True)
+    return found
+
+
+def curves(args) -> list:
+    """Rows of the training step's seconds as one field of the job grows."""
+    found = []
+    names = {name: CPU[name] for name in ("ours", "PyTorch channels_last")}
+    for axis in [args.curve] if args.curve else jobs.CURVES:
+        for value, job in jobs.curve(axis, args.quick):
+            with started({**names, **RATES}, args) as workers:
+                seconds = take_turns(workers, job.request(), args.rounds, args.budget)
+            rates = {name: summary(seconds.pop(name)) for name in RATES if name in seconds}
+            place = {"axis": axis, "value": value, "batch": job.batch, "macs": job.cost().macs}
+            print(f"{axis} {value}", flush=True)
+            found += [{**place, "contender": name, **summary(calls)} for name, calls in seconds.items()]
+            found.append({**place, "contender": "limit", **the_limit(job, rates)})
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], metavar="SETTING[:TASK[:SUBNET]]",
+                        help="big or cifar, training or evaluation, largest, middle or smallest")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    what.add_argument("--curve", nargs="?", const="", choices=("", *jobs.CURVES), metavar="AXIS",
+                      help="cost as one of batch, image size, width, subnet grows")
+    what.add_argument("--ranks", action="store_true", help="two processes against one")
+    parser.add_argument("--device", choices=("cpu", "cudnn"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="tiny networks: does it work at all?")
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each contender")
+    parser.add_argument("--budget", type=float, default=10, metavar="SECONDS",
+                        help="of one contender a piece; it then stops early")
+    parser.add_argument("--records", type=Path, default=store.FOLDER)
+    parser.add_argument("--peers", default=str(ROOT / ".venv-bench/bin/python"), metavar="PYTHON",
+                        help="of the peers' environment (default: .venv-bench)")
+    try:
+        main(parser.parse_args())
+    except Failed as error:
+        sys.exit(f"error: {error}")
