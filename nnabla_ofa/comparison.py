@@ -67,8 +67,10 @@ def beaten(rows: Sequence[dict], others: Sequence[dict], cost: str, top1: str) -
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"search.md": Markdown of all comparisons in `records`}, {} where there is none."""
     found = compared(records)
+    if not found:
+        return {}
     parts = ["# Search against random draws and hand-made subnets", run_facts(found), *map(section, found)]
-    return {"search.md": "\n\n".join(parts)} if found else {}
+    return {"search.md": "\n\n".join(parts)}
 
 
 def section(record: dict) -> str:

@@ -107,8 +107,10 @@ def ranked(records: Sequence[dict]) -> List[dict]:
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"ranking.md": Markdown of all rankings in `records`}, {} where there is none."""
     found = ranked(records)
+    if not found:
+        return {}
     parts = ["# How well a supernet orders its subnets", run_facts(found), *map(section, found)]
-    return {"ranking.md": "\n\n".join(parts)} if found else {}
+    return {"ranking.md": "\n\n".join(parts)}
 
 
 def section(record: dict) -> str:
