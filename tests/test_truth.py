@@ -17,7 +17,7 @@ from test_kernels import reference_bn, reference_conv, reference_depthwise, refe
 import nnabla_ofa as ofa
 from nnabla_ofa import kernels, ops
 from nnabla_ofa.comm import Single
-from nnabla_ofa.evaluate import calibrate_subnets
+from nnabla_ofa.evaluate import calibrate
 from nnabla_ofa.losses import loss_gradients
 from nnabla_ofa.ops import ConvBn, Linear, Mode, Residual, Separable
 from nnabla_ofa.optimiser import Optimiser
@@ -256,7 +256,7 @@ def test_calibration_pools_batches_of_every_layer(way, arch):
             first, second = pooled_moments.get(name, (0, 0))
             share = len(images) / 9
             pooled_moments[name] = first + share * mean, second + share * (var + mean ** 2)
-    calibrate_subnets([net], ((i, images, None) for i, images in enumerate(batches)), 2)
+    calibrate(net, ((i, images, None) for i, images in enumerate(batches)), 2)
     found = net.arrays()
     assert {n[:-5] for n in found if n.endswith("/mean")} == set(pooled_moments)
     for name, (mean, square) in pooled_moments.items():
