@@ -10,6 +10,7 @@ and is named "<module>" or "<module>:<variant>". Requests and replies are JSON, 
     {"do": "prepare", "job": {...}}  -> {"seconds": of a warm call, or of a slow first one}
     {"do": "run", "repeats": 3}      -> {"seconds": [of each call]}
     {"do": "memory", "repeats": 3}   -> {"peak": bytes of this process while it ran}
+
 Instead of its reply, a request that fails gives {"error": "why"}.
 """
 
