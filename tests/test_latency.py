@@ -130,6 +130,8 @@ def test_refusals_name_what_differs(tmp_path):
         table.require_same(LatencyTable.new(network(space="K3_E1_D1"), SETTING, "", ""))
     with pytest.raises(ofa.OfaError, match="batch_size=0"):
         Setting.here(net, 1, 0)
+    with pytest.raises(ofa.OfaError, match="rounds=0"):
+        timing.measure({}, 0)
     with pytest.raises(ofa.OfaError, match="threads=2"):
         Setting.here(net, 2, 1)
 
