@@ -148,6 +148,12 @@ class LatencyTable:
             "measured_ms": [round(ms, 4) for ms in measured]}
         return self._times(image_size).check
 
+    def spread(self, image_size: int) -> float:
+        """How unquiet the machine was: the median of interquartile range / median over all samples."""
+        times = self._times(image_size)
+        return median([interquartile_range(ms) / median(ms)
+                       for ms in [*times.operations.values(), *times.networks.values()]])
+
     def _times(self, image_size: int) -> Times:
         if image_size not in self.sizes:
             raise OfaError(f"{self.source} has no latencies at image size {image_size}, only at "
