@@ -122,7 +122,7 @@ def test_refusals_name_what_differs(tmp_path):
         with pytest.raises(ofa.OfaError, match=f"{name}={getattr(SETTING, name)}, not {name}={other}"):
             table.require(**{name: other})
     assert table.require(**asdict(SETTING)) is table
-    table.sizes[8].operations = {"a": [4.0, 4.0, 4.0], "b": [1.0, 2.0, 3.0], "c": [4.0, 5.0, 6.0]}
+    table.sizes[8].networks = {"a": [4.0, 4.0, 4.0], "b": [1.0, 2.0, 3.0], "c": [4.0, 5.0, 6.0]}
     assert table.spread(8) == pytest.approx(1 / 5)
     with pytest.raises(ofa.OfaError, match="no latencies at image size 9, only at 8"):
         table.predict(net, [], 9)
