@@ -148,6 +148,12 @@ class LatencyTable:
             "measured_ms": [round(ms, 4) for ms in measured]}
         return self._times(image_size).check
 
+    def spread(self, image_size: int) -> float:
+        """How unquiet the machine was: interquartile range / median of the whole networks' samples,
+        their median. (Other work hits a long call more often than a short one.)"""
+        return median([interquartile_range(ms) / median(ms)
+                       for ms in self._times(image_size).networks.values()])
+
     def _times(self, image_size: int) -> Times:
         if image_size not in self.sizes:
             raise OfaError(f"{self.source} has no latencies at image size {image_size}, only at "

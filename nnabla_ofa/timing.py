@@ -52,6 +52,8 @@ class Setting:
 def measure(calls: Dict[str, Callable[[], None]], rounds: int, samples: Optional[Samples] = None,
             say: str = "measuring", after_round: Callable[[], None] = lambda: None) -> Samples:
     """Time each call once a round until it has `rounds` samples; those given are added to."""
+    if rounds < 1:
+        raise OfaError(f"rounds={rounds} is not 1 or more")
     samples = {} if samples is None else samples
     for name in calls:
         samples.setdefault(name, [])

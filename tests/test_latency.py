@@ -122,6 +122,8 @@ def test_refusals_name_what_differs(tmp_path):
         with pytest.raises(ofa.OfaError, match=f"{name}={getattr(SETTING, name)}, not {name}={other}"):
             table.require(**{name: other})
     assert table.require(**asdict(SETTING)) is table
+    table.sizes[8].networks = {"a": [4.0, 4.0, 4.0], "b": [1.0, 2.0, 3.0], "c": [4.0, 5.0, 6.0]}
+    assert table.spread(8) == pytest.approx(1 / 5)
     with pytest.raises(ofa.OfaError, match="no latencies at image size 9, only at 8"):
         table.predict(net, [], 9)
     with pytest.raises(ofa.OfaError, match="another network or space"):
@@ -130,6 +132,8 @@ def test_refusals_name_what_differs(tmp_path):
         table.require_same(LatencyTable.new(network(space="K3_E1_D1"), SETTING, "", ""))
     with pytest.raises(ofa.OfaError, match="batch_size=0"):
         Setting.here(net, 1, 0)
+    with pytest.raises(ofa.OfaError, match="rounds=0"):
+        timing.measure({}, 0)
     with pytest.raises(ofa.OfaError, match="threads=2"):
         Setting.here(net, 2, 1)
 
