@@ -39,7 +39,8 @@ class Augment:
     mean, std     of R, G, B as fractions of full scale (ImageNet's by default); images come out as
                   (x / 255 - mean) / std
     valid_resize  evaluation: the centre square of short side / valid_resize, which is resizing the
-                  short side to size * valid_resize and cutting out the centre; 1 = as much as fits
+                  short side to size * valid_resize and cutting out the centre; 1 = as much as fits;
+                  a recipe may give a fraction (256/224; 320/299 as MindSpore's Xception is judged)
     """
 
     crop: str = "resized"
