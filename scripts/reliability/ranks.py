@@ -39,7 +39,7 @@ TRAIN = ["runners/train.py", "--recipe", "xception_digits", "--search-space", SP
 for override in (f"stages.fullnet.epochs={EPOCHS}", "data.calibration_images=128",
                  "data.valid_sizes=[20]"):
     TRAIN += ["--set", override]
-UPDATES = 20  # of an epoch
+BROKEN, UPDATES = [*TRAIN, "--set", "train.global_batch=256"], 5  # an epoch
 FAILURES = {"exception": ("a rank raises an exception", "this rank was made to fail"),
             "memory": ("a rank reaches the limit of its memory", "Unable to allocate"),
             "kill": ("a rank is killed (kill -9)", "signal 9")}
@@ -129,17 +129,17 @@ def same(folder: Path, rng: np.random.Generator) -> List[dict]:
 def stop(ranks: int, folder: Path, rng: np.random.Generator) -> List[dict]:
     """One rank fails three times, an epoch later each time; then the run is left to end."""
     good, rows = "stopped, said why once, went on to the same bits", []
-    run(ranks, *TRAIN, "--output", folder / "whole")
+    run(ranks, *BROKEN, "--output", folder / "whole")
     for how, (what, message) in FAILURES.items():
         broken, came_out, slowest = folder / how, Counter(), 0.0
         for first in (UPDATES, UPDATES, 0):
             ended = run(ranks, "tests/failing_rank.py", how, rng.integers(ranks),
-                        first + rng.integers(UPDATES), *TRAIN, "--output", broken)
+                        first + rng.integers(UPDATES), *BROKEN, "--output", broken)
             failed_at = float(re.search(r"failing at ([\d.]+)", ended.printed)[1])
             slowest = max(slowest, ended.at - failed_at)
             shown = message in ended.printed and ended.printed.count("Traceback") == (how != "kill")
             came_out[good if ended.status and shown else f"status {ended.status}, {shown=}"] += 1
-        run(ranks, *TRAIN, "--output", broken)
+        run(ranks, *BROKEN, "--output", broken)
         if not equal(trained(folder / "whole"), trained(broken)):
             came_out = Counter({"went on to other bits": 3})
         rows.append(row(what, ranks, came_out, good, slowest))
