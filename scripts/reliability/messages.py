@@ -2,7 +2,7 @@
 
     mpirun -n 4 python scripts/reliability/messages.py xception_digits
 
-Prints a JSON object: the number of gradients, their values, and the median milliseconds.
+Prints a JSON object: the number of gradients, their values, and the fewest milliseconds of 30 rounds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import nnabla as nn  # noqa: E402
-import numpy as np  # noqa: E402
 
 from nnabla_ofa import Network, comm  # noqa: E402
 from nnabla_ofa.recipe import load_recipe  # noqa: E402
@@ -40,7 +39,7 @@ def main(name: str) -> None:
             times[way].append(1000 * (time.perf_counter() - start))
     if ranks.rank == 0:
         print(json.dumps({"gradients": len(variables), "values": sum(v.size for v in variables),
-                          **{way: float(np.median(found)) for way, found in times.items()}}))
+                          **{way: min(found) for way, found in times.items()}}))
 
 
 if __name__ == "__main__":
