@@ -88,9 +88,9 @@ def section(record: dict) -> str:
         "front dominates: from the smallest subnet's\ncost and 100% to the largest's and the lowest top-1 "
         "in the record. Mean ± standard deviation over\n"
         f"the seeds. {kept}",
-        f"A single top-1 has a standard error of {noise[0]:.1%} on the held-out and {noise[1]:.1%} on the test "
-        "images: a search\nthat looks at many subnets also picks lucky ones, and its front falls back on the "
-        "test images.",
+        f"A single top-1 has a standard error of {noise[0]:.1%} on the held-out and {noise[1]:.1%} on the "
+        "test images: a search\nthat looks at many subnets also picks lucky ones, so that its front loses "
+        "on the test images.",
         table(by_method(record)), table(by_seed(record)), verdict(record),
         f"![Fronts of every seed]({picture(record)})"])
 
