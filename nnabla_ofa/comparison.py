@@ -76,9 +76,11 @@ def pages(records: Sequence[dict]) -> Dict[str, str]:
 def section(record: dict) -> str:
     """One recipe: what was compared, a row a method, a row a seed, the picture."""
     asked, results = record["search"], record["results"]
-    kept = (f" {asked['evaluated_before']} of the {asked['evaluated']} different subnets had been evaluated\n"
-            "before the time above began, by this command when it was interrupted or by other searches."
-            if asked["evaluated_before"] else "")
+    kept = (f"{asked['evaluated_before']} of the {asked['evaluated']} different subnets had been evaluated "
+            "before the time above began, by\nthis command when it was interrupted or by other searches."
+            if asked["evaluated_before"] else "All subnets were evaluated in the time above.")
+    noise = [standard_error(results, top1, images) for top1, images in
+             (("valid_top1", asked["held_out_images"]), ("top1", results[0]["images"]))]
     return "\n\n".join([
         f"## `{record['recipe']}`",
         f"Each search tried {asked['count']} distinct subnets of `{record['space']}` at "
@@ -87,9 +89,18 @@ def section(record: dict) -> str:
         f"{results[0]['images']:,} test images\nchose nothing. Hypervolume is the share of a box that a "
         "front dominates: from the smallest subnet's\ncost and 100% to the largest's and the lowest top-1 "
         "in the record. Mean ± standard deviation over\n"
-        f"the seeds.{kept}",
+        f"the seeds. {kept}",
+        f"A single top-1 has a standard error of {noise[0]:.1%} on the held-out and {noise[1]:.1%} on the "
+        "test images: a search\nthat looks at many subnets also picks lucky ones, so that its front loses "
+        "on the test images.",
         table(by_method(record)), table(by_seed(record)), verdict(record),
         f"![Fronts of every seed]({picture(record)})"])
+
+
+def standard_error(rows: Sequence[dict], top1: str, images: int) -> float:
+    """Of a typical top-1 of `rows`, by the number of images that it was counted on."""
+    share = mean(row[top1] for row in rows)
+    return (share * (1 - share) / images) ** 0.5
 
 
 def by_method(record: dict) -> List[dict]:

@@ -214,6 +214,8 @@ def test_page_of_a_comparison_says_what_its_rows_say():
     assert "larger hypervolume than random search's in 2 of 2 seeds on the held-out" in page
     assert "100 ± 0%" in page and comparison.picture(record) in page
     assert "had been evaluated" not in page
+    rows = [{"top1": 0.8}, {"top1": 1.0}]
+    assert comparison.standard_error(rows, "top1", 900) == pytest.approx((0.9 * 0.1 / 900) ** 0.5)
     record["search"]["evaluated_before"] = 40
     assert "40 of the 402 different subnets had been evaluated" in comparison.pages([record])["search.md"]
     assert comparison.pages([dict(record, name="other")]) == {}
