@@ -144,6 +144,13 @@ def test_overrides(text):
     assert recipe is None or from_settings(recipe.settings()) == recipe
 
 
+@pytest.mark.parametrize("override", ["net.middle_blocks=999999999999", f"net.middle_blocks={10 ** 400}",
+                                      "net.width_mult=1e300", f"net.width_mult={10 ** 400}",
+                                      "train.weight_decay=.inf"])
+def test_numbers_beyond_reason(override):
+    assert attempt(load_recipe, "xception_digits", [override]) is None
+
+
 def test_a_small_recipe_that_unfolds_to_gigabytes_is_one_short_error(tmp_path):
     lines = ["a: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"{chr(98 + i)}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(12)]
