@@ -172,7 +172,7 @@ def network_from(arrays: Arrays, meta: dict, source: str):
     try:
         config = net_config(meta["net"])
         net = Network(config, config.space(meta["space"]), info=meta["info"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise OfaError(f"{source} does not describe its network as this version of nnabla_ofa does "
                        f"({error!r}): make it again") from error
     net.set_arrays(arrays, source)

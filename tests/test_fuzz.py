@@ -1,6 +1,6 @@
 """Whatever is in a name, a recipe or a file: it works, or it is one OfaError; nothing in it is run.
 
-Every test draws the same examples each time. OFA_FUZZ_EXAMPLES is their number (default 100).
+Every test draws the same examples each time. OFA_FUZZ_EXAMPLES is their number (default 50).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nnabla_ofa.recipe import ARGS, from_settings, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = "K357_E0.6+0.8+1_D123"
-fuzz = settings(max_examples=int(os.environ.get("OFA_FUZZ_EXAMPLES", "100")), derandomize=True,
+fuzz = settings(max_examples=int(os.environ.get("OFA_FUZZ_EXAMPLES", "50")), derandomize=True,
                 deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
@@ -142,6 +142,13 @@ KEYS = ["net.width_mult", "net.middle_blocks", "net.widths", "data.image_sizes",
 def test_overrides(text):
     recipe = attempt(load_recipe, "xception_digits", [text])
     assert recipe is None or from_settings(recipe.settings()) == recipe
+
+
+@pytest.mark.parametrize("override", ["net.middle_blocks=999999999999", f"net.middle_blocks={10 ** 400}",
+                                      "net.width_mult=1e300", f"net.width_mult={10 ** 400}",
+                                      "train.weight_decay=.inf"])
+def test_numbers_beyond_reason(override):
+    assert attempt(load_recipe, "xception_digits", [override]) is None
 
 
 def test_a_small_recipe_that_unfolds_to_gigabytes_is_one_short_error(tmp_path):

@@ -1,9 +1,9 @@
 """Exact resume: kill a run again and again, give the same command again, compare it with one left alone.
 
-The digits recipe, shortened: all six stages and fine-tuning, two epochs each, small images. The kills
-are spread over the stages; within its stage each one is at a random step and a random time after
-that step began, but every fifth waits for a checkpoint to be half written. Under mpirun it hits one
-rank or all.
+The digits recipe, shortened: all six stages and fine-tuning, two epochs each, small images, two
+middle blocks. The kills are spread over the stages; within its stage each one is at a random step
+and a random time after that step began, but every fifth waits for a checkpoint to be half written.
+Under mpirun it hits one rank or all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ STAGES = ("fullnet", "kernel", "depth1", "depth2", "expand1", "expand2", "finetu
 EPOCHS, STEPS = 2, 11
 LARGEST = "K357_E0.6+0.8+1_D123"
 SHORT = ["data.calibration_images=64", "data.image_sizes=[12,14,16]", "data.valid_sizes=[16]",
-         "data.held_out=0.5", "train.keep_checkpoints=99",
+         "data.held_out=0.5", "train.keep_checkpoints=99", "train.batch_size=32", "net.middle_blocks=2",
+         "finetune.subnet=XP0.8 5x5 2",
          *(f"stages.{stage}.{key}" for stage in STAGES[:-1]
            for key in (f"epochs={EPOCHS}", "validate=[]")), f"finetune.epochs={EPOCHS}"]
 TIMES = ("seconds", "images_per_second", "date", "command")
