@@ -2,7 +2,7 @@
 
 python := "$(or $(OFA_VENV),.venv)/bin/python"
 
-.PHONY: help setup demo test smoke tables clean
+.PHONY: help setup demo test asan smoke tables clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -15,6 +15,9 @@ demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tab
 
 test: setup ## the test suite
 	@$(python) -m pytest
+
+asan: ## the C kernels of every vector width under AddressSanitizer (1 minute; needs gcc)
+	@sh tests/asan_kernels.sh
 
 smoke: ## the smoke test on CPython 3.8 with NNabla 1.28, where a CPython 3.8 is installed
 	@scripts/smoke.sh

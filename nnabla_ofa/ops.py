@@ -31,7 +31,8 @@ from . import kernels
 class Mode:
     """How a graph is built.
 
-    batch_stat: BN normalises by the batch's statistics (training, calibration), else by stored ones.
+    batch_stat: BN normalises by the batch's statistics (training, calibration), else by stored ones;
+                then the graph has no gradient, and a fast one reads the weights once, when it is built.
     track:      with batch_stat, running statistics follow the batches (one-arch networks only).
     fast:       the fused CPU functions, channel-major (C, H, W, N) between images and global mean.
     """
@@ -242,6 +243,8 @@ def build(x: nn.Variable, layer: Layer, mode: Mode, statistics: Optional[Statist
     statistics: where given, receives BN layer name -> (mean, biased variance) of this batch.
     dropout_mask: (N, full_in) factors for `Linear`, 0 or 1 / (1 - rate); None for no dropout.
     """
+    if mode.fast and not isinstance(layer, Linear):
+        return fused(x, layer, mode, statistics)
     if isinstance(layer, ConvBn):
         return conv_bn(x, layer, mode, statistics)
     if isinstance(layer, Separable):
@@ -259,13 +262,6 @@ def images(x: nn.Variable, mode: Mode) -> nn.Variable:
 def conv_bn(x, layer: ConvBn, mode: Mode, statistics=None, residual=None) -> nn.Variable:
     """[conv, BN, + residual, ReLU]; x (N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride))."""
     weight = _get(layer, "conv/W")
-    if mode.fast:
-        y, *moments = kernels.conv_bn(
-            x, weight, _get(layer, "bn/gamma"), _get(layer, "bn/beta"), w_out=layer.w_out,
-            stride=layer.stride, relu_out=layer.relu_out, residual=residual,
-            **_fast_bn(layer, mode, layer.full_out))
-        _collect(statistics, layer, moments)
-        return y
     weight = _rows(weight, layer.w_out, None)
     weight = weight if layer.w_in == layer.full_in else weight[:, :layer.w_in]
     y = F.convolution(x, weight, pad=(layer.kernel // 2,) * 2, stride=(layer.stride,) * 2)
@@ -277,16 +273,6 @@ def conv_bn(x, layer: ConvBn, mode: Mode, statistics=None, residual=None) -> nn.
 def separable(x, layer: Separable, mode: Mode, statistics=None, residual=None) -> nn.Variable:
     """[ReLU, depthwise, pointwise, BN, + residual, ReLU]; (N, w_in, H, W) -> (N, w_out, H, W)."""
     order = _active_order(layer)
-    if mode.fast:
-        steps = shrinks(layer.kernels, layer.kernel)
-        y, *moments = kernels.separable(
-            x, _get(layer, "depthwise/W"), _get(layer, "pointwise/W"), _get(layer, "bn/gamma"),
-            _get(layer, "bn/beta"), kernel=layer.kernel, w_out=layer.w_out, order=order,
-            matrices=tuple(_get(layer, f"depthwise/{a}to{b}") for a, b in steps),
-            relu_in=layer.relu_in, relu_out=layer.relu_out, residual=residual,
-            **_fast_bn(layer, mode, layer.full_out))
-        _collect(statistics, layer, moments)
-        return y
     y = F.relu(x) if layer.relu_in else x
     weight = depthwise_kernel(layer)
     y = F.convolution(y, weight, pad=(layer.kernel // 2,) * 2, group=layer.w_in)
@@ -323,9 +309,66 @@ def residual(x, layer: Residual, mode: Mode, statistics=None) -> nn.Variable:
         y = unit_of(y, unit, mode, statistics, shortcut if last and not layer.pool else None)
     if not layer.pool:
         return y
-    if mode.fast:
-        return kernels.max_pool_add(y, shortcut)
     return F.max_pooling(y, (3, 3), (2, 2), pad=(1, 1)) + shortcut
+
+
+def fused(x, layer: Union[ConvBn, Separable, Residual], mode: Mode, statistics=None) -> nn.Variable:
+    """A layer as functions of `kernels`, one where it can be; x and the result are (C, H, W, N)."""
+    if isinstance(layer, ConvBn):
+        return _fused(x, (), layer, mode, statistics, relu_out=layer.relu_out)
+    if isinstance(layer, Separable):
+        return _fused(x, (layer,), None, mode, statistics, relu_out=layer.relu_out)
+    *inner, last = layer.units
+    if isinstance(last, Separable):
+        return _fused(x, layer.units, layer.skip, mode, statistics, relu_out=last.relu_out,
+                      pool=layer.pool, identity=layer.skip is None)
+    y, shortcut = x, fused(x, layer.skip, mode, statistics) if layer.skip else x
+    for unit in inner:
+        y = fused(y, unit, mode, statistics)
+    return _fused(y, (), last, mode, statistics, relu_out=last.relu_out, residual=shortcut)
+
+
+def _fused(x, units, skip: Optional[ConvBn], mode: Mode, statistics, **shape) -> nn.Variable:
+    """One function of `kernels`."""
+    if not mode.batch_stat:
+        return kernels.frozen_block(x, [_folded(unit, mode) for unit in units],
+                                    _folded(skip, mode) if skip else None, **shape)
+    moments = None if statistics is None else []
+    y = kernels.block(x, [_fast(unit, mode) for unit in units], _fast(skip, mode) if skip else None,
+                      order=_active_order(units[-1]) if units else None, eps=mode.bn_eps,
+                      decay=mode.bn_decay, moments=moments, **shape)
+    for part, pair in zip((*units, skip), moments or ()):
+        _collect(statistics, part, pair)
+    return y
+
+
+def _fast(layer: Union[ConvBn, Separable], mode: Mode) -> kernels.Layer:
+    """The layer's variables, as `kernels.block` takes them."""
+    gamma, beta = _get(layer, "bn/gamma"), _get(layer, "bn/beta")
+    running = (_get(layer, "bn/mean"), _get(layer, "bn/var")) if mode.track else None
+    if isinstance(layer, ConvBn):
+        return kernels.Layer(_get(layer, "conv/W"), gamma, beta, stride=layer.stride,
+                             w_out=layer.w_out, running=running)
+    matrices = tuple(_get(layer, f"depthwise/{large}to{small}")
+                     for large, small in shrinks(layer.kernels, layer.kernel))
+    return kernels.Layer(_get(layer, "pointwise/W"), gamma, beta, _get(layer, "depthwise/W"),
+                         matrices, layer.kernel, w_out=layer.w_out, relu_in=layer.relu_in,
+                         running=running)
+
+
+def _folded(layer: Union[ConvBn, Separable], mode: Mode) -> kernels.Folded:
+    """The layer's weights as they are now: those of its subnet alone, BN folded in."""
+    from .weights import slice_arrays  # that file is below this one in the reading order
+    own = slice_arrays({name: _get(layer, name[len(layer.name) + 1:]).d.astype(np.float32)
+                        for name in parameters(layer)}, [layer])
+    gamma, beta, mean, var = (own[f"{layer.name}/bn/{key}"].ravel().astype(np.float64)
+                              for key in ("gamma", "beta", "mean", "var"))
+    scale = gamma / np.sqrt(var + mode.bn_eps)
+    bias, column = beta - mean * scale, scale.astype(np.float32).reshape(-1, 1, 1, 1)
+    if isinstance(layer, ConvBn):
+        return kernels.Folded(own[f"{layer.name}/conv/W"] * column, bias, stride=layer.stride)
+    return kernels.Folded(own[f"{layer.name}/pointwise/W"] * column, bias,
+                          own[f"{layer.name}/depthwise/W"], relu_in=layer.relu_in)
 
 
 def linear(x, layer: Linear, mode: Mode, dropout_mask=None) -> nn.Variable:
@@ -347,14 +390,6 @@ def batch_normalization(x, layer, mode: Mode, width: int, order, statistics=None
                                         eps=mode.bn_eps, batch_stat=True, output_stat=True)
     _collect(statistics, layer, moments)
     return y
-
-
-def _fast_bn(layer, mode: Mode, width: int) -> dict:
-    """The arguments that tell a fused function which statistics to use and which to update."""
-    stored = _get(layer, "bn/mean"), _get(layer, "bn/var")
-    return {"eps": mode.bn_eps,
-            "statistics": None if mode.batch_stat else tuple(v.d for v in stored),
-            "track": (*stored, mode.bn_decay) if mode.batch_stat and mode.track else None}
 
 
 def _collect(statistics: Optional[Statistics], layer, moments) -> None:

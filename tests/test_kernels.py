@@ -15,6 +15,8 @@ from nnabla.ext_utils import get_extension_context
 from nnabla_ofa import kernels
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.kernels import build, functions
+from nnabla_ofa.nets.xception import Xception
+from nnabla_ofa.supernet import Network
 
 pytestmark = pytest.mark.skipif(kernels.unavailable_reason() is not None,
                                 reason=str(kernels.unavailable_reason()))
@@ -92,8 +94,42 @@ def reference_depthwise(x, kernel):
     return y, backward
 
 
+def reference_pool(x):
+    """Max-pooling 3x3, stride 2, pad 1 of x (C, H, W, N); the first of equal ones gets the gradient."""
+    channels, height, width, batch = x.shape
+    rows, columns = (height + 1) // 2, (width + 1) // 2
+    padded = np.full((channels, 2 * rows + 1, 2 * columns + 1, batch), -np.inf)
+    padded[:, 1:height + 1, 1:width + 1] = x
+    windows = [(slice(None), slice(i, i + 2 * rows, 2), slice(j, j + 2 * columns, 2))
+               for i in range(3) for j in range(3)]
+    stacked = np.stack([padded[window] for window in windows])
+    winner = stacked.argmax(axis=0)
+
+    def backward(dy):
+        d_padded = np.zeros_like(padded)
+        for tap, window in enumerate(windows):
+            d_padded[window] += dy * (winner == tap)
+        return d_padded[:, 1:height + 1, 1:width + 1]
+
+    return stacked.max(axis=0), backward
+
+
+def reference_conv_bn(a, stride, dy):
+    """BN(convolution) + residual, and full-sized gradients by the names of ``a``."""
+    a = {name: value.astype(np.float64) for name, value in a.items()}
+    w_in, out = len(a["x"]), len(dy)
+    z, conv_backward = reference_conv(a["x"], a["weight"][:out, :w_in], stride)
+    y, _, _, bn_backward = reference_bn(z, a["gamma"].ravel()[:out], a["beta"].ravel()[:out])
+    g = {name: np.zeros_like(value) for name, value in a.items()}
+    dz, g["gamma"][0, :out, 0, 0], g["beta"][0, :out, 0, 0] = bn_backward(dy)
+    g["x"], g["weight"][:out, :w_in] = conv_backward(dz)
+    if "residual" in a:
+        g["residual"] = dy
+    return y + a.get("residual", 0), g
+
+
 def reference_separable(a, *, kernel, w_out, order=None, relu_in=True, relu_out=False,
-                        statistics=None, dy=None):
+                        identity=False, statistics=None, dy=0.0):
     """Values and, by the names of ``a``, gradients (full-sized) of the whole layer."""
     a = {name: value.astype(np.float64) for name, value in a.items()}
     w_in, full = a["x"].shape[0], a["depthwise"].shape[-1]
@@ -108,12 +144,10 @@ def reference_separable(a, *, kernel, w_out, order=None, relu_in=True, relu_out=
     gamma, beta = (a[name].ravel()[:w_out] for name in ("gamma", "beta"))
     y, mean, var, bn_backward = reference_bn(z, gamma, beta, statistics)
     rows = np.arange(w_out) if order is None else np.asarray(order)
-    y = y[rows] + a.get("residual", 0)
+    y = y[rows] + (a["x"] if identity else 0)
     mask = y > 0 if relu_out else np.ones_like(y)
     g = {name: np.zeros_like(value) for name, value in a.items()}
     dy = dy * mask
-    if "residual" in a:
-        g["residual"] = dy
     d_bn = np.empty_like(dy)
     d_bn[rows] = dy
     dz, d_gamma, d_beta = bn_backward(d_bn)
@@ -128,7 +162,7 @@ def reference_separable(a, *, kernel, w_out, order=None, relu_in=True, relu_out=
         larger[:, 1:-1, 1:-1] = (d_kernel @ a["matrix%d" % k].T).reshape(w_in, k, k)
         d_kernel = larger
     g["depthwise"][:w_in, 0] = d_kernel
-    g["x"] = dx * (a["x"] > 0) if relu_in else dx
+    g["x"] = (dx * (a["x"] > 0) if relu_in else dx) + (dy if identity else 0)
     return y * mask, mean, var, g
 
 
@@ -153,7 +187,7 @@ def backward(y, dy, **options):
     loss.backward(clear_buffer=True, **options)
 
 
-def arrays(seed, shape, w_out, *, full=3, kernel=3, spare=0, residual=False):
+def arrays(seed, shape, w_out, *, full=3, kernel=3, spare=0):
     """Random operands of a separable layer; ``spare`` channels more than are used."""
     rng = np.random.default_rng(seed)
     w_in = shape[0]
@@ -164,17 +198,21 @@ def arrays(seed, shape, w_out, *, full=3, kernel=3, spare=0, residual=False):
          "beta": rng.normal(size=(1, w_out + spare, 1, 1))}
     for k in range(full - 2, kernel - 1, -2):
         a["matrix%d" % k] = np.eye(k * k) + rng.normal(size=(k * k, k * k)) * 0.1
-    if residual:
-        a["residual"] = rng.normal(size=(w_out,) + shape[1:])
     # float32 from the start, so that reference and kernel see the same numbers
     return {name: value.astype(np.float32) for name, value in a.items()}, rng
 
 
-def build_separable(v, **options):
-    return kernels.separable(
-        v["x"], v["depthwise"], v["pointwise"], v["gamma"], v["beta"], eps=EPS,
-        matrices=tuple(v[name] for name in ("matrix5", "matrix3") if name in v),
-        residual=v.get("residual"), **options)
+def unit(v, **options):
+    """The layer of the variables that `arrays` names."""
+    matrices = tuple(v[name] for name in ("matrix5", "matrix3") if name in v)
+    return kernels.Layer(v["pointwise"], v["gamma"], v["beta"], v["depthwise"], matrices, **options)
+
+
+def build_separable(v, *, kernel, w_out, relu_in=True, running=None, **options):
+    moments = []
+    layer = unit(v, kernel=kernel, w_out=w_out, relu_in=relu_in, running=running)
+    y = kernels.block(v["x"], [layer], eps=EPS, moments=moments, **options)
+    return (y, *moments[0])
 
 
 # ---- separable ---------------------------------------------------------------------------------
@@ -187,8 +225,8 @@ CASES = [
     ((5, 3, 2, 64), 7, dict(full=7, kernel=5, spare=3), {}),
     ((17, 4, 4, 64), 33, dict(full=7, kernel=3), dict(relu_out=True)),
     ((30, 8, 8, 8), 40, dict(full=7, kernel=7, spare=5), dict(relu_in=False)),
-    ((13, 8, 8, 8), 29, dict(full=5, kernel=3, residual=True), dict(relu_out=True)),
-    ((31, 9, 7, 3), 15, dict(full=7, kernel=5, residual=True), {}),
+    ((13, 8, 8, 8), 13, dict(full=5, kernel=3), dict(relu_out=True, identity=True)),
+    ((31, 9, 7, 3), 31, dict(full=7, kernel=5), dict(identity=True)),
     ((9, 13, 11, 1), 21, dict(full=7, kernel=7), {}),
     ((4, 1, 9, 6), 5, dict(full=5, kernel=5), {}),
     ((4, 9, 1, 6), 5, dict(full=5, kernel=5), {}),
@@ -220,13 +258,13 @@ def test_separable_equals_the_reference(shape, w_out, operands, options):
 
 
 def test_order_gathers_rows_back():
-    a, rng = arrays(2, (6, 4, 3, 5), 9, residual=True)
+    a, rng = arrays(2, (9, 4, 3, 5), 9)
     order = rng.permutation(9)
     v = {name: variable(value) for name, value in a.items()}
-    y, mean, var = build_separable(v, kernel=3, w_out=9, order=order, relu_out=True)
+    y, mean, var = build_separable(v, kernel=3, w_out=9, order=order, relu_out=True, identity=True)
     dy = rng.normal(size=y.shape).astype(np.float32)
     expected, e_mean, e_var, g = reference_separable(a, kernel=3, w_out=9, order=order,
-                                                     relu_out=True, dy=dy)
+                                                     relu_out=True, identity=True, dy=dy)
     y.persistent = mean.persistent = True
     backward(y, dy)
     close(y.d, expected)
@@ -235,22 +273,108 @@ def test_order_gathers_rows_back():
         close(v[name].g, g[name])
 
 
-@pytest.mark.parametrize("order", [None, [3, 0, 2, 1]])
-def test_fixed_statistics(order):
-    a, rng = arrays(3, (6, 4, 3, 5), 4)
-    statistics = rng.normal(size=4), rng.uniform(0.5, 2, size=4)
-    v = {name: variable(value) for name, value in a.items()}
-    given = [value.reshape(1, 4, 1, 1) for value in statistics]
-    given[1] = nn.Variable.from_numpy_array(given[1])
-    y, _, _ = build_separable(v, kernel=3, w_out=4, statistics=given, order=order)
-    dy = rng.normal(size=y.shape).astype(np.float32)
-    expected, _, _, g = reference_separable(a, kernel=3, w_out=4, statistics=statistics, dy=dy,
-                                            order=order)
+def test_frozen_convolution_with_a_residual():
+    rng = np.random.default_rng(22)
+    x, weight = rng.normal(size=(5, 7, 6, 9)), rng.normal(size=(8, 5, 3, 3))
+    bias, residual = rng.normal(size=8), rng.normal(size=(8, 4, 3, 9))
+    y = kernels.frozen_block(variable(x, False), skip=kernels.Folded(weight, bias, stride=2),
+                             residual=variable(residual, False), relu_out=True)
+    y.forward()
+    z, _ = reference_conv(x, weight, 2)
+    close(y.d, np.maximum(z + bias.reshape(8, 1, 1, 1) + residual, 0))
+
+
+BLOCKS = [  # widths of units, first of the input's; stride of a skip convolution; options
+    ((5, 7), 0, {}), ((6, 9, 6), 0, dict(identity=True)), ((8, 8, 5, 8), 0, dict(identity=True)),
+    ((5, 9, 11), 2, dict(pool=True)), ((5, 9), 1, dict(relu_out=True)), ((7, 3, 4), 1, {})]
+
+
+def block_operands(seed, widths, stride, size=(7, 6, 9)):
+    """Arrays of a block's units, of its skip (None without stride), and dy; x is the first unit's."""
+    rng = np.random.default_rng(seed)
+    units = [arrays(seed + i, (w_in, *size), w_out, full=5, kernel=3, spare=2)[0]
+             for i, (w_in, w_out) in enumerate(zip(widths, widths[1:]))]
+    skip = stride and {"weight": rng.normal(size=(widths[-1], widths[0], 1, 1)),
+                       "gamma": rng.normal(size=(1, widths[-1], 1, 1)),
+                       "beta": rng.normal(size=(1, widths[-1], 1, 1))}
+    skip = skip and {name: value.astype(np.float32) for name, value in skip.items()}
+    height, width, batch = size
+    if stride == 2:
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return units, skip, rng.normal(size=(widths[-1], height, width, batch)).astype(np.float32)
+
+
+def reference_block(units, skip, widths, stride, dy, *, identity=False, pool=False, relu_out=False):
+    """y, and gradients of each unit and of the skip; the first unit's x has that of the whole."""
+    inputs = [units[0]["x"].astype(np.float64)]
+    for a, w_out in zip(units, widths[1:]):
+        inputs.append(reference_separable(dict(a, x=inputs[-1]), kernel=3, w_out=w_out)[0])
+    y, pool_backward = reference_pool(inputs[-1]) if pool else (inputs[-1], lambda g: g)
+    if skip:
+        skip = dict(skip, x=inputs[0])
+        y = y + reference_conv_bn(skip, stride, 0.0 * dy)[0]
+    y = y + (inputs[0] if identity else 0)
+    dy = dy * (y > 0) if relu_out else dy.astype(np.float64)
+    gradients, d = [], pool_backward(dy)
+    for a, x, w_out in reversed(list(zip(units, inputs, widths[1:]))):
+        gradients.insert(0, reference_separable(dict(a, x=x), kernel=3, w_out=w_out, dy=d)[-1])
+        d = gradients[0]["x"]
+    d_skip = reference_conv_bn(skip, stride, dy)[1] if skip else None
+    gradients[0]["x"] = d + (d_skip["x"] if skip else 0) + (dy if identity else 0)
+    return np.maximum(y, 0) if relu_out else y, gradients, d_skip
+
+
+def build_block(units, skip, widths, stride, **options):
+    """y, and the variables of units and skip."""
+    v = [{name: variable(value) for name, value in a.items() if name != "x"} for a in units]
+    v[0]["x"] = variable(units[0]["x"])
+    v_skip = skip and {name: variable(value) for name, value in skip.items()}
+    layers = [unit(own, w_out=w_out, relu_in=True) for own, w_out in zip(v, widths[1:])]
+    conv = kernels.Layer(*v_skip.values(), stride=stride) if skip else None
+    return kernels.block(v[0]["x"], layers, conv, eps=EPS, **options), v, v_skip
+
+
+@pytest.mark.parametrize("widths, stride, options", BLOCKS)
+def test_block_equals_the_reference(widths, stride, options):
+    units, skip, dy = block_operands(20, widths, stride)
+    y, v, v_skip = build_block(units, skip, widths, stride, **options)
+    expected, gradients, d_skip = reference_block(units, skip, widths, stride, dy, **options)
     y.persistent = True
     backward(y, dy)
     close(y.d, expected)
-    for name in a:
-        close(v[name].g, g[name])
+    for own, g in (*zip(v, gradients), *([(v_skip, d_skip)] if skip else [])):
+        for name in own:  # single precision's error grows with each unit that it passes through
+            close(own[name].g, g[name], 1e-5 if len(units) == 1 else 1e-4)
+
+
+@pytest.mark.parametrize("widths, stride, options", BLOCKS)
+def test_frozen_block_equals_float64_with_fixed_statistics(widths, stride, options):
+    """Folded by its own batch's statistics, a frozen block computes what the trained one does."""
+    units, skip, dy = block_operands(21, widths, stride, size=(5, 6, 33))
+    expected, _, _ = reference_block(units, skip, widths, stride, dy, **options)
+    x, folded = units[0]["x"].astype(np.float64), []
+    for a, w_out in zip(units, widths[1:]):
+        w_in = x.shape[0]
+        crop = a["depthwise"][:w_in, 0, 1:-1, 1:-1].reshape(w_in, 9).astype(np.float64)
+        kernel = (crop @ a["matrix3"]).reshape(w_in, 1, 3, 3)
+        x, mean, var, _ = reference_separable(dict(a, x=x), kernel=3, w_out=w_out)
+        scale = a["gamma"].ravel()[:w_out] / np.sqrt(var + EPS)
+        weight = a["pointwise"][:w_out, :w_in] * scale.reshape(-1, 1, 1, 1)
+        folded.append(kernels.Folded(weight, a["beta"].ravel()[:w_out] - mean * scale, kernel,
+                                     relu_in=True))
+    conv = None
+    if skip:
+        z, _ = reference_conv(units[0]["x"].astype(np.float64), skip["weight"], stride)
+        _, mean, var, _ = reference_bn(z, skip["gamma"].ravel(), skip["beta"].ravel())
+        scale = skip["gamma"].ravel() / np.sqrt(var + EPS)
+        conv = kernels.Folded(skip["weight"] * scale.reshape(-1, 1, 1, 1),
+                              skip["beta"].ravel() - mean * scale, stride=stride)
+    y = kernels.frozen_block(variable(units[0]["x"], False), folded, conv, **options)
+    for weight in [f.weight for f in folded]:
+        weight[...] = np.nan  # constants were read when the graph was built
+    for _ in range(2):
+        y.forward(clear_buffer=True)
+        close(y.d, expected)
 
 
 def test_track_moves_running_statistics_once_a_forward():
@@ -258,7 +382,7 @@ def test_track_moves_running_statistics_once_a_forward():
     running = [variable(rng.uniform(1, 2, size=(1, 6, 1, 1)), need_grad=False) for _ in range(2)]
     before = [value.d.copy() for value in running]
     v = {name: variable(value) for name, value in a.items()}
-    y, mean, var = build_separable(v, kernel=3, w_out=4, track=(running[0], running[1], 0.9))
+    y, mean, var = build_separable(v, kernel=3, w_out=4, running=tuple(running), decay=0.9)
     loss = F.sum(y ** 2)
     loss.forward()
     for _ in range(2):  # the second has nothing saved and computes it anew
@@ -302,12 +426,10 @@ def test_a_chain_that_shares_parameters_accumulates():
 
 def chain_unit(v, x, width):
     """A narrowing separable then a widening one, plus the unit's own input."""
-    y, _, _ = kernels.separable(x, v["depthwise"], v["pointwise"], v["gamma"], v["beta"], kernel=3,
-                                w_out=width, eps=EPS, matrices=(v["matrix3"],))
-    y, _, _ = kernels.separable(y, v["depthwise"], v["pointwise"], v["gamma"], v["beta"], kernel=3,
-                                w_out=10, eps=EPS, matrices=(v["matrix3"],), residual=x)
-    y, _, _ = kernels.separable(y, v["depthwise"], v["pointwise"], v["gamma"], v["beta"], kernel=5,
-                                w_out=10, eps=EPS, residual=y)
+    y, _, _ = build_separable(dict(v, x=x), kernel=3, w_out=width)
+    y, _, _ = build_separable(dict(v, x=y), kernel=3, w_out=10)
+    alone = {name: value for name, value in v.items() if name != "matrix3"}
+    y, _, _ = build_separable(dict(alone, x=y + x), kernel=5, w_out=10, identity=True)
     return y
 
 
@@ -369,9 +491,19 @@ def test_nan_goes_through():
     y, _, _ = build_separable(v, kernel=3, w_out=4, relu_out=True)
     y.forward()
     assert np.isnan(y.d).all()
-    pooled = kernels.max_pool_add(v["x"], variable(np.zeros((6, 2, 2, 5))))
+    pooled = just_pooled(v["x"])
     pooled.forward()
-    assert np.isnan(pooled.d[2, 0, 0, 3]) and np.isnan(pooled.d).sum() == 4
+    assert np.isnan(pooled.d[2, 0, 0, 3]) and np.isnan(pooled.d[2]).sum() == 4
+
+
+def just_pooled(x):
+    """Max-pooling alone: a frozen block whose unit is the identity and whose skip is zero."""
+    channels = x.shape[0]
+    centre = np.zeros((channels, 1, 3, 3))
+    centre[:, :, 1, 1] = 1
+    eye, zeros = np.eye(channels).reshape(channels, channels, 1, 1), np.zeros(channels)
+    return kernels.frozen_block(x, [kernels.Folded(eye, zeros, centre)],
+                                kernels.Folded(eye * 0, zeros, stride=2), pool=True)
 
 
 # ---- the other layers --------------------------------------------------------------------------
@@ -380,71 +512,86 @@ def test_nan_goes_through():
     (3, 2, (3, 32, 32, 8), 32), (3, 1, (32, 9, 7, 5), 20), (1, 2, (9, 8, 8, 16), 33),
     (1, 2, (9, 7, 5, 3), 33), (3, 2, (1, 1, 1, 1), 1), (3, 2, (5, 1, 6, 2), 3),
     (3, 1, (24, 80, 40, 9), 8)])
-@pytest.mark.parametrize("relu_out, spare, residual", [(False, 0, False), (True, 3, False), (True, 2, True)])
+@pytest.mark.parametrize("relu_out, spare, residual", [
+    (False, 0, False), (True, 3, False), (True, 2, True)])
 def test_conv_bn_equals_the_reference(k, stride, shape, out, relu_out, spare, residual):
     rng, (w_in, height, width, batch) = np.random.default_rng(10), shape
-    a = {"x": rng.normal(size=shape), "weight": rng.normal(size=(out + spare, w_in + spare, k, k)),
-         "gamma": rng.normal(size=(1, out + spare, 1, 1)), "beta": rng.normal(size=(1, out + spare, 1, 1)),
-         "residual": rng.normal(size=(out, (height - 1) // stride + 1, (width - 1) // stride + 1, batch))}
-    if not residual:
-        del a["residual"]
+    y_shape = (out, (height - 1) // stride + 1, (width - 1) // stride + 1, batch)
+    full = out + spare
+    a = {"x": rng.normal(size=shape), "weight": rng.normal(size=(full, w_in + spare, k, k)),
+         "gamma": rng.normal(size=(1, full, 1, 1)), "beta": rng.normal(size=(1, full, 1, 1))}
+    if residual:
+        a["residual"] = rng.normal(size=y_shape)
     v = {name: variable(value) for name, value in a.items()}
     a = {name: v[name].d.astype(np.float64) for name in a}
-    y, _, _ = kernels.conv_bn(v["x"], v["weight"], v["gamma"], v["beta"], w_out=out, stride=stride,
-                              eps=EPS, relu_out=relu_out, residual=v.get("residual"))
-    z, conv_backward = reference_conv(a["x"], a["weight"][:out, :w_in], stride)
-    gamma, beta = a["gamma"].ravel()[:out], a["beta"].ravel()[:out]
-    expected, _, _, bn_backward = reference_bn(z, gamma, beta)
-    expected = expected + a.get("residual", 0)
-    dy = rng.normal(size=y.shape).astype(np.float32)
+    layer = kernels.Layer(v["weight"], v["gamma"], v["beta"], stride=stride, w_out=out)
+    y = kernels.block(v["x"], skip=layer, eps=EPS, relu_out=relu_out, residual=v.get("residual"))
+    dy = rng.normal(size=y_shape).astype(np.float32)
+    mask = reference_conv_bn(a, stride, dy)[0] > 0 if relu_out else 1
+    expected, g = reference_conv_bn(a, stride, dy * mask)
     y.persistent = True
     backward(y, dy)
-    mask = expected > 0 if relu_out else 1
     close(y.d, expected * mask)
-    dz, d_gamma, d_beta = bn_backward(dy * mask)
-    dx, d_weight = conv_backward(dz)
-    expected = {name: np.zeros_like(value) for name, value in a.items()}
-    expected["x"], expected["weight"][:out, :w_in] = dx, d_weight
-    expected["gamma"][0, :out, 0, 0], expected["beta"][0, :out, 0, 0] = d_gamma, d_beta
-    if residual:
-        expected["residual"] = dy * mask
-    for name, gradient in expected.items():
-        close(v[name].g, gradient)
+    for name in a:
+        close(v[name].g, g[name])
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8, 5), (2, 7, 5, 16), (1, 1, 1, 1), (2, 2, 1, 3)])
 def test_pool_mean_and_transpose_equal_nnabla(shape):
     rng = np.random.default_rng(11)
-    pooled = (shape[0], (shape[1] + 1) // 2, (shape[2] + 1) // 2, shape[3])
-    x, skip = rng.integers(-3, 4, size=shape), rng.normal(size=pooled)  # with ties
-    images = np.transpose(x, (3, 0, 1, 2))
-    weights = rng.normal(size=(shape[3], shape[0]))
+    x = variable(rng.integers(-3, 4, size=(shape[3], *shape[:3])))
+    weights = variable(rng.normal(size=(shape[3], shape[0])), False)
     results = []
     for fused in (True, False):
-        vx, vs = variable(images), variable(skip)
-        if fused:
-            h = kernels.to_chwn(vx)
-            y = kernels.max_pool_add(h, vs)
-            mean = kernels.global_mean(h)
-        else:
-            h = F.transpose(vx, (1, 2, 3, 0))
-            y = F.max_pooling(vx, (3, 3), (2, 2), pad=(1, 1), ignore_border=True)
-            y = F.transpose(y, (1, 2, 3, 0)) + vs
-            mean = F.mean(h, axis=(1, 2)).reshape((shape[0], shape[3]))
-            mean = F.transpose(mean, (1, 0))
-        loss = F.sum(y ** 2) + F.sum(mean * variable(weights, False))
-        y.persistent = mean.persistent = True
-        loss.forward(clear_no_need_grad=True)
-        loss.backward(clear_buffer=True)
-        results.append((y.d.copy(), mean.d.copy(), vx.g.copy(), vs.g.copy()))
+        h = kernels.to_chwn(x) if fused else F.transpose(x, (1, 2, 3, 0))
+        mean = kernels.global_mean(h) if fused else F.mean(x, axis=(2, 3))
+        loss = F.sum(mean * weights)
+        loss.forward()
+        x.grad.zero()
+        loss.backward()
+        results.append((loss.d.copy(), x.g.copy()))
     for got, expected in zip(*results):
         close(got, expected)
+    pooled = just_pooled(variable(np.transpose(x.d, (1, 2, 3, 0)), False))
+    plain = F.max_pooling(x, (3, 3), (2, 2), pad=(1, 1), ignore_border=True)
+    nn.forward_all([pooled, plain])
+    assert (pooled.d == np.transpose(plain.d, (1, 2, 3, 0))).all()
+
+
+def test_subnets_sharing_the_entry_give_the_gradients_of_separate_passes():
+    """Four archs in one graph, with one entry pass and one backward, against four graphs."""
+    config = Xception(classes=5, widths=(8, 8, 8, 16, 24, 24, 24, 24), stem_stride=1)
+    net = Network.create(config, "K357_E0.6+0.8+1_D123", seed=3)
+    net.kernels = "fast"
+    rng = np.random.default_rng(4)
+    archs = [net.space.largest(), net.space.smallest(), *(net.space.sample(rng) for _ in range(2))]
+    images = rng.standard_normal((4, 3, 16, 16)).astype(np.float32)
+    d_logits = rng.standard_normal((4, 4, 5)).astype(np.float32)
+
+    def gradients(numbers):
+        trained = {name: v for name, v in net.scope_items().items() if v.need_grad}
+        for v in trained.values():
+            v.grad.zero()
+        x = nn.Variable.from_numpy_array(images)
+        outputs = net.build(x, [archs[i] for i in numbers], net.mode(batch_stat=True))
+        sink = F.sink(*outputs, one_input_grad=False)
+        sink.forward(clear_no_need_grad=True)
+        for y, i in zip(outputs, numbers):
+            y.g = d_logits[i]
+        sink.backward(clear_buffer=True)
+        return {name: v.g.copy() for name, v in trained.items()}
+
+    together, separate = gradients(range(4)), [gradients([i]) for i in range(4)]
+    largest = max(np.abs(g).max() for g in together.values())
+    for name, got in together.items():
+        assert np.abs(got - sum(alone[name] for alone in separate)).max() < 1e-5 * largest, name
 
 
 # ---- the library -------------------------------------------------------------------------------
 
 def test_python_and_c_agree_on_the_layer():
     assert build.library().layer_size() == ctypes.sizeof(functions._Layer)
+    assert build.library().block_size() == ctypes.sizeof(functions._Block)
 
 
 def run_python(code, **environment):
@@ -477,18 +624,53 @@ def test_the_library_is_compiled_once(tmp_path):
     assert first == again and first.startswith("None") and first.count("fused-") == 1
 
 
+def cpu_flags():
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next((line.split() for line in lines if line.startswith("flags")), [])
+    except OSError:
+        return []
+
+
+@pytest.mark.parametrize("lanes, flags, needed", [
+    (16, "-mavx512f -mfma", "avx512f"), (8, "-march=haswell -mno-avx512f", "avx2"),
+    (4, "-march=x86-64", "sse2")])
+def test_every_vector_width_computes_the_same(lanes, flags, needed, tmp_path):
+    """The comparisons with float64 above, on a library built for another vector width."""
+    if needed not in cpu_flags():
+        pytest.skip("this CPU has no " + needed)
+    if lanes == build.library().lanes():
+        pytest.skip("the width of all other tests here")
+    code = ("import sys, pytest; from nnabla_ofa.kernels import build; "
+            "assert build.library().lanes() == {}; sys.exit(pytest.main(['-q', '-p', "
+            "'no:cacheprovider', 'tests/test_kernels.py', '-k', 'reference or float64']))")
+    run_python(code.format(lanes), NNABLA_OFA_CFLAGS=flags, XDG_CACHE_HOME=str(tmp_path))
+
+
 @pytest.mark.parametrize("argument, value", [
     ("kernel", 7), ("kernel", 4), ("w_out", 0), ("w_out", 9), ("order", [0, 0, 1, 2]),
     ("order", [0, 1]), ("matrices", ())])
 def test_errors_name_the_argument(argument, value):
     a, _ = arrays(12, (6, 4, 3, 5), 4, full=5, kernel=3)
     v = {name: variable(value_) for name, value_ in a.items()}
-    options = dict(kernel=3, w_out=4, eps=EPS, matrices=(v["matrix3"],))
+    options = dict(kernel=3, w_out=4, relu_in=True, matrices=(v["matrix3"],), order=None)
     options[argument] = value
     if argument == "kernel":
         options["matrices"] = ()
+    order = options.pop("order")
+    layer = kernels.Layer(v["pointwise"], v["gamma"], v["beta"], v["depthwise"], **options)
     with pytest.raises(OfaError, match=argument):
-        kernels.separable(v["x"], v["depthwise"], v["pointwise"], v["gamma"], v["beta"], **options)
+        kernels.block(v["x"], [layer], order=order)
+
+
+@pytest.mark.parametrize("argument, options", [
+    ("w_out", dict(identity=True)), ("pool", dict(pool=True)), ("skip", dict(stride=2))])
+def test_errors_of_blocks(argument, options):
+    units, skip, _ = block_operands(1, (6, 4), 2)
+    if "stride" not in options:
+        skip = None
+    with pytest.raises(OfaError, match=argument):
+        build_block(units, skip, (6, 4), options.pop("stride", 1), **options)
 
 
 def test_aliases_are_harmless_and_kept():

@@ -1,4 +1,4 @@
-"""Fused CPU functions for the channel-major (C, H, W, N) trunk: one NNabla function a layer.
+"""Fused CPU functions for the channel-major (C, H, W, N) trunk: one NNabla function a block.
 
 NNabla's own CPU functions run this network about forty times slower than the machine can. These
 are compiled on first use, from the C files beside this one, for the CPU at hand.
@@ -10,9 +10,9 @@ from typing import Optional
 from ..errors import OfaError
 from . import aliases
 from .build import library, load
-from .functions import conv_bn, global_mean, max_pool_add, separable, to_chwn
+from .functions import Folded, Layer, block, frozen_block, global_mean, to_chwn
 
-__all__ = ["aliases", "conv_bn", "global_mean", "max_pool_add", "separable", "set_threads",
+__all__ = ["Folded", "Layer", "aliases", "block", "frozen_block", "global_mean", "set_threads",
            "to_chwn", "unavailable_reason"]
 
 

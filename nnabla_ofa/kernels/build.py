@@ -19,7 +19,7 @@ from typing import Iterator, List, Optional, Tuple
 
 from ..errors import OfaError
 
-_SOURCES = ("fused.c", "gemm.h", "depthwise.h")
+_SOURCES = ("fused.c", "gemm.h", "depthwise.h", "pool.h")
 # no -ffast-math: NaN must propagate, and sums keep the order in which they are written
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared")
 _TUNING = (("-march=native", "-fopenmp", "-mprefer-vector-width=512"),
@@ -108,9 +108,10 @@ def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
         library = ctypes.CDLL(str(target))
     except OSError as error:
         return None, str(error)
-    sizes, address, flag = [ctypes.c_long] * 4, ctypes.c_void_p, ctypes.c_int
-    library.pool_forward.argtypes = sizes + [address] * 4
-    library.pool_backward.argtypes = sizes + [address] * 3 + [flag]
+    size, address = ctypes.c_long, ctypes.c_void_p
+    library.arrange.restype = library.weight_size.restype = size
+    library.weight_size.argtypes = [size, size]
+    library.pack_weight.argtypes = library.transpose.argtypes = [size, size, address, address]
     library.set_threads(default_threads())
     return library, None
 

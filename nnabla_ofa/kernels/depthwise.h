@@ -27,19 +27,21 @@ static long plane_space(const plane *p) {
   return (3 * p->strip + 2 * p->tall + 1) * p->stride;
 }
 
-/* ReLU that lets NaN through, as `x > 0 ? x : 0` does not. */
-INLINE float relu(float x) { return x < 0 ? 0 : x; }
+/* A channel as its consumer sees it: (x - mean) * scale + beta, no less than `floor`. */
+typedef struct { const float *x; float mean, scale, beta, floor; } channel;
+
+/* 0 is the floor of a ReLU. A comparison with NaN is false, so NaN goes through. */
+INLINE float seen(channel s, long i) {
+  float value = (s.x[i] - s.mean) * s.scale + s.beta;
+  return value < s.floor ? s.floor : value;
+}
 
 /* Rows [first, last) of the image into padded rows; the borders are zero already. */
-static void load_rows(const plane *p, const float *image, long first, long last, int rectify,
-                      float *out) {
+static void load_rows(const plane *p, channel s, long first, long last, float *out) {
   out += p->wide / 2 * p->batch;
-  image += first * p->row;
-  for (long r = first; r < last; r++, image += p->row, out += p->stride)
-    if (rectify)
-      for (long i = 0; i < p->row; i++) out[i] = relu(image[i]);
-    else
-      memcpy(out, image, sizeof(float) * p->row);
+  s.x += first * p->row;
+  for (long r = first; r < last; r++, s.x += p->row, out += p->stride)
+    for (long i = 0; i < p->row; i++) out[i] = seen(s, i);
 }
 
 /* `rows` (1, 2) output rows times `vectors` vectors: each vector read serves both rows.
@@ -97,17 +99,18 @@ static void crop_taps(const plane *p, const float *kernel, int flip, float *taps
     }
 }
 
-static void depthwise_forward(const plane *p, const float *x, const float *kernel, int rectify,
+/* Output rows [begin, end) into y. */
+static void depthwise_forward(const plane *p, channel x, const float *kernel, long begin, long end,
                               float *y, float *space) {
   float taps[TAPS + 2 * 7], *out = space + (p->strip + p->tall) * p->stride;
   crop_taps(p, kernel, 0, taps);
-  for (long first = 0; first < p->height; first += p->strip) {
-    long last = min_of(first + p->strip, p->height);
+  for (long first = begin; first < end; first += p->strip) {
+    long last = min_of(first + p->strip, end);
     long top = max_of(first - p->tall / 2, 0), bottom = min_of(last + p->tall / 2, p->height);
-    load_rows(p, x, top, bottom, rectify, space);
+    load_rows(p, x, top, bottom, space);
     correlate(p, space, top, taps, first, last, out);
-    for (long r = first; r < last; r++)
-      memcpy(y + r * p->row, out + (r - first) * p->stride, sizeof(float) * p->row);
+    for (long r = first; r < last; r++, y += p->row)
+      memcpy(y, out + (r - first) * p->stride, sizeof(float) * p->row);
   }
 }
 
@@ -142,19 +145,21 @@ INLINE void tap_sums(const plane *p, const float *x, const float *gradient, long
   }
 }
 
-static void depthwise_backward(const plane *p, const float *x, const float *kernel, int rectify,
+/* dx (+)= the gradient of what the consumer sees, zero where the ReLU was; dkernel = the taps'. */
+static void depthwise_backward(const plane *p, channel x, const float *kernel,
                                const float *gradient, float *dx, int add, float *dkernel,
                                float *space) {
   float taps[TAPS + 2 * 7], *padded = space + p->strip * p->stride;
   float *out = padded + (p->strip + p->tall) * p->stride, *zeros = out + p->strip * p->stride;
   double sum[TAPS] = {0};
+  channel g = {gradient, 0, 1, 0, -INFINITY};
   crop_taps(p, kernel, 1, taps);
   for (long first = 0; first < p->height; first += p->strip) {
     long last = min_of(first + p->strip, p->height);
     long top = max_of(first - p->tall / 2, 0), bottom = min_of(last + p->tall / 2, p->height);
-    load_rows(p, gradient, top, bottom, 0, padded);
+    load_rows(p, g, top, bottom, padded);
     if (dkernel) {
-      load_rows(p, x, first, last, rectify, space);
+      load_rows(p, x, first, last, space);
       for (long y = 0; y < p->tall; y += 2) {
 #define TAP_SUMS(rows, wide) \
   tap_sums(p, space, padded, top, first, last, zeros, y, sum, rows, wide)
@@ -169,11 +174,13 @@ static void depthwise_backward(const plane *p, const float *x, const float *kern
     if (!dx) continue;
     correlate(p, padded, top, taps, first, last, out);
     for (long r = first; r < last; r++) {
-      const float *from = out + (r - first) * p->stride, *value = x + r * p->row;
+      const float *from = out + (r - first) * p->stride;
+      channel row = x;
+      row.x += r * p->row;
       float *to = dx + r * p->row;
       for (long i = 0; i < p->row; i++) {
-        float g = !rectify || value[i] > 0 ? from[i] : 0;
-        to[i] = add ? to[i] + g : g;
+        float passed = seen(row, i) <= x.floor ? 0 : from[i];
+        to[i] = add ? to[i] + passed : passed;
       }
     }
   }

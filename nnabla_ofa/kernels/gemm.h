@@ -1,8 +1,8 @@
 /* Single-precision matrix products on row-major sub-blocks, for the fused functions of fused.c.
  *
- * Both products are called by every thread of a parallel region (their `omp for` loops are
- * orphaned), and end with a barrier. Each element is summed in an order that depends on its own
- * index alone, never on timing or on the number of threads: same inputs, same bits. */
+ * Products are called by every thread of a parallel region (their `omp for` loops are orphaned),
+ * and end with a barrier. Each element is summed in an order that depends on its own index alone,
+ * never on timing or on the number of threads: same inputs, same bits. */
 #include <string.h>
 #ifdef _OPENMP
 #include <omp.h>
@@ -25,15 +25,27 @@ enum { LANES = 4, TILE_ROWS = 4 };
 #endif
 enum {
   TILE_COLUMNS = 2 * LANES,
-  DEPTH = 768,           /* longest run of k in one pass: a tile's panels stay in L2 */
-  PACKED_B = 256 * 1024, /* floats of B packed at a time */
-  ROW_BLOCK = 12         /* panels of A that stay in L2 while B streams past */
+  DEPTH = 768,           /* longest run of k that is packed at a time */
+  PACKED_A = 128 * 1024, /* floats of A that stay in L2 while B streams past */
+  PACKED_B = 256 * 1024  /* floats of B packed at a time */
 };
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int ints __attribute__((vector_size(4 * LANES)));
 typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4)));
 INLINE vec load(const float *p) { return *(const unaligned *)p; }
 INLINE void store(float *p, vec v) { *(unaligned *)p = v; }
+/* The first `count` lanes only; the others are zero. */
+INLINE vec load_part(const float *p, long count) {
+  vec v = {0};
+  if (count >= LANES) return load(p);
+  memcpy(&v, p, sizeof(float) * count);
+  return v;
+}
+INLINE void store_part(float *p, vec v, long count) {
+  if (count >= LANES) store(p, v);
+  else memcpy(p, &v, sizeof(float) * count);
+}
 
 static inline long min_of(long a, long b) { return a < b ? a : b; }
 static inline long max_of(long a, long b) { return a > b ? a : b; }
@@ -57,9 +69,8 @@ INLINE void transpose_block(vec *v) {
   for (int i = 0; i < LANES; i++)
     for (int l = 0; l < LANES; l++) v[i][l] = from[l][i];
 #else
-  typedef int index __attribute__((vector_size(4 * LANES)));
   UNROLL for (int s = 1; s < LANES; s *= 2) {
-    index low, high;
+    ints low, high;
     UNROLL for (int l = 0; l < LANES; l++) {
       low[l] = l & s ? LANES + l - s : l;
       high[l] = l & s ? LANES + l : l + s;
@@ -104,71 +115,85 @@ INLINE void pack(const float *p, long stride, long k_stride, long lines, long de
       out[k * width + i] = i < lines ? p[i * stride + k * k_stride] : 0;
 }
 
-static void tile(long depth, const float *a, const float *b, float *c, long stride, long rows,
-                 long columns, int add) {
+/* Where a product goes: C (+)= it, then + bias of the row, + residual, ReLU where asked for. */
+typedef struct {
+  float *c;
+  long stride; /* of C and of the residual */
+  int add, relu;
+  const float *bias, *residual; /* or NULL */
+} target;
+
+static __attribute__((noinline)) void tile(long depth, const float *a, const float *b, target t,
+                                            long row, long column, long rows, long columns) {
   vec sum[TILE_ROWS][2];
   UNROLL for (int r = 0; r < TILE_ROWS; r++) sum[r][0] = sum[r][1] = (vec){0};
   for (; depth--; a += TILE_ROWS, b += TILE_COLUMNS) {
     vec b0 = load(b), b1 = load(b + LANES);
     UNROLL for (int r = 0; r < TILE_ROWS; r++) sum[r][0] += a[r] * b0, sum[r][1] += a[r] * b1;
   }
-  if (rows >= TILE_ROWS && columns >= TILE_COLUMNS) {
-    UNROLL for (int r = 0; r < TILE_ROWS; r++) {
-      float *p = c + r * stride;
-      store(p, add ? load(p) + sum[r][0] : sum[r][0]);
-      store(p + LANES, add ? load(p + LANES) + sum[r][1] : sum[r][1]);
-    }
-    return;
-  }
-  float edge[TILE_ROWS][TILE_COLUMNS];
-  UNROLL for (int r = 0; r < TILE_ROWS; r++) {
-    store(edge[r], sum[r][0]);
-    store(edge[r] + LANES, sum[r][1]);
-  }
+  float sums[TILE_ROWS][TILE_COLUMNS]; /* to be indexed at run time, as registers cannot be */
+  UNROLL for (int r = 0; r < TILE_ROWS; r++)
+    store(sums[r], sum[r][0]), store(sums[r] + LANES, sum[r][1]);
   for (long r = 0; r < min_of(rows, TILE_ROWS); r++)
-    for (long j = 0; j < min_of(columns, TILE_COLUMNS); j++)
-      c[r * stride + j] = add ? c[r * stride + j] + edge[r][j] : edge[r][j];
+    for (long j = 0; j < min_of(columns, TILE_COLUMNS); j += LANES) {
+      long at = (row + r) * t.stride + column + j, count = columns - j;
+      vec v = load(sums[r] + j);
+      if (t.add) v += load_part(t.c + at, count);
+      if (t.bias) v += t.bias[row + r];
+      if (t.residual) v += load_part(t.residual + at, count);
+      if (t.relu) v = (vec)((ints)v & ~(v < 0)); /* NaN goes through */
+      store_part(t.c + at, v, count);
+    }
+}
+
+/* Floats of a packed panel of A, and of all of them. */
+static long panel_size(long k) { return TILE_ROWS * k + LANES; }
+static long packed_size(long m, long k) { return parts(m, TILE_ROWS) * panel_size(k); }
+
+/* All m x k values a[m * a_m + k * a_k] as panels. */
+static void pack_a(long m, long k, const float *a, long a_m, long a_k, float *packed) {
+#pragma omp for schedule(static)
+  for (long i = 0; i < parts(m, TILE_ROWS); i++)
+    pack(a + i * TILE_ROWS * a_m, a_m, a_k, m - i * TILE_ROWS, k, TILE_ROWS,
+         packed + i * panel_size(k));
+}
+
+/* The product of packed matrices; those of B are panels [k][TILE_COLUMNS]. */
+static void multiply(long m, long n, long k, const float *packed_a, const float *packed_b,
+                     target t) {
+  long columns = parts(n, TILE_COLUMNS), rows = max_of(PACKED_A / (TILE_ROWS * k), 1);
+  share s = share_of(parts(m, TILE_ROWS), columns);
+  for (long block = s.row; block < s.row_end; block += rows)
+    for (long j = s.column; j < s.column_end; j++)
+      for (long i = block; i < min_of(block + rows, s.row_end); i++) {
+        long r = i * TILE_ROWS, q = j * TILE_COLUMNS;
+        tile(k, packed_a + i * panel_size(k), packed_b + q * k, t, r, q, m - r, n - q);
+      }
+#pragma omp barrier
 }
 
 /* Floats of workspace that gemm() needs. */
 static long gemm_space(long m, long k) {
-  long depth = min_of(k, DEPTH);
-  return parts(m, TILE_ROWS) * (TILE_ROWS * depth + LANES) + PACKED_B
-         + (TILE_COLUMNS + 1) * DEPTH;
+  return packed_size(m, min_of(k, DEPTH)) + PACKED_B + (TILE_COLUMNS + 1) * DEPTH;
 }
 
 /* C[m][n] (+)= sum over k of A[m][k] B[k][n], where A[m][k] is a[m * a_m + k * a_k] and B[k][n] is
  * b[k * b_k + n * b_n]; one of the two strides of each must be 1. */
 static void gemm(long m, long n, long k, const float *a, long a_m, long a_k, const float *b,
                  long b_k, long b_n, float *c, long c_m, int add, float *space) {
-  long depth = parts(k, parts(k, DEPTH)), panels = parts(m, TILE_ROWS);
+  long depth = parts(k, parts(k, DEPTH));
   long wide = max_of(PACKED_B / depth / TILE_COLUMNS, 1) * TILE_COLUMNS;
-  long a_size = TILE_ROWS * depth + LANES, b_size = TILE_COLUMNS * depth;
-  float *packed_a = space, *packed_b = space + panels * a_size;
+  float *packed_b = space + packed_size(m, depth);
   for (long k0 = 0; k0 < k; k0 += depth, add = 1) {
     long d = min_of(depth, k - k0);
-#pragma omp for schedule(static) nowait
-    for (long i = 0; i < panels; i++) {
-      long r = i * TILE_ROWS;
-      pack(a + r * a_m + k0 * a_k, a_m, a_k, min_of(m - r, TILE_ROWS), d, TILE_ROWS,
-           packed_a + i * a_size);
-    }
+    pack_a(m, d, a + k0 * a_k, a_m, a_k, space);
     for (long n0 = 0; n0 < n; n0 += wide) {
-      long columns = parts(min_of(wide, n - n0), TILE_COLUMNS);
+      long count = min_of(wide, n - n0);
 #pragma omp for schedule(static)
-      for (long j = 0; j < columns; j++) {
-        long q = n0 + j * TILE_COLUMNS;
-        pack(b + k0 * b_k + q * b_n, b_n, b_k, n - q, d, TILE_COLUMNS, packed_b + j * b_size);
-      }
-      share s = share_of(panels, columns);
-      for (long block = s.row; block < s.row_end; block += ROW_BLOCK)
-        for (long j = s.column; j < s.column_end; j++)
-          for (long i = block; i < min_of(block + ROW_BLOCK, s.row_end); i++) {
-            long r = i * TILE_ROWS, q = n0 + j * TILE_COLUMNS;
-            tile(d, packed_a + i * a_size, packed_b + j * b_size, c + r * c_m + q, c_m, m - r,
-                 n - q, add);
-          }
-#pragma omp barrier
+      for (long q = 0; q < count; q += TILE_COLUMNS)
+        pack(b + k0 * b_k + (n0 + q) * b_n, b_n, b_k, count - q, d, TILE_COLUMNS,
+             packed_b + q * d);
+      multiply(m, count, d, space, packed_b, (target){c + n0, c_m, add, 0, NULL, NULL});
     }
   }
 }
