@@ -98,7 +98,7 @@ def build(args, net, sizes, setting) -> None:
     for size in sizes:
         table.build(net, size, path, args.rounds)
         spread = table.spread(size)
-        print(f"{size} px: networks' samples spread by {100 * spread:.0f}% of their median (interquartile range)"
+        print(f"{size} px: networks' samples spread by {100 * spread:.0f}% of their median (interquartile)"
               + ("; other work disturbs this machine, measure when it is quiet" if spread > 0.2 else ""))
     print(f"latency table: {path}")
 
