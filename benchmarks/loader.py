@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -142,8 +141,13 @@ def serve(pipe, name: str, paths: List[str], task: str, size: int, workers: int,
     while pipe.recv():
         start = time.perf_counter()
         once()
-        pipe.send((time.perf_counter() - start,
-                   resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        pipe.send((time.perf_counter() - start, peak()))
+
+
+def peak() -> int:
+    """Peak resident bytes of this process so far (ru_maxrss would count the parent's, too)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 class Contender:
@@ -182,7 +186,7 @@ def contenders() -> List[str]:
 
 
 def measure(paths: List[str], task: str, size: int, rounds: int) -> List[dict]:
-    """A row a contender: images a second (median and quartiles), memory, difference from opencv."""
+    """A row a contender: images a second (median and quartiles), difference from opencv."""
     running = {name: Contender(name, paths, task, size) for name in contenders()}
     found: Dict[str, list] = {name: [] for name in running}
     for _ in range(rounds):
@@ -195,15 +199,25 @@ def measure(paths: List[str], task: str, size: int, rounds: int) -> List[dict]:
         low, middle, high = quantiles([len(paths) / seconds for seconds, _ in passes], n=4,
                                       method="inclusive")
         row = {"contender": name, "task": task, "image_size": size, "rounds": rounds,
-               "images_per_second": round(middle, 1), "q1": round(low, 1), "q3": round(high, 1),
-               "peak": passes[-1][1]}
+               "images_per_second": round(middle, 1), "q1": round(low, 1), "q3": round(high, 1)}
         if name in BACKENDS:
-            more = Contender(name, paths, task, size, MORE_WORKERS)
-            row["peak_more"] = max(more.once()[1] for _ in range(2))
             row["difference"] = round(difference(name, paths, task, size), 2)
-            more.close()
         rows.append(row)
         print(f"{task} {size}: {name:12s} {middle:7.0f} images/s", flush=True)
+    return rows
+
+
+def memory(paths: List[str], task: str, size: int) -> List[dict]:
+    """A row a contender: peak bytes with one worker and, of ours, with MORE_WORKERS."""
+    rows = []
+    for name in contenders():
+        row = {"contender": name, "task": task, "image_size": size}
+        for key, workers in (("peak", 1), ("peak_more", MORE_WORKERS)):
+            if workers == 1 or name in BACKENDS:
+                one = Contender(name, paths, task, size, workers)
+                row[key] = max(one.once()[1] for _ in range(2))
+                one.close()
+        rows.append(row)
     return rows
 
 
@@ -222,6 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photographs", type=Path, help="a folder of <class>/*.JPEG")
     parser.add_argument("--rounds", type=int, default=9, help="passes of each contender (default 9)")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
     parser.add_argument("--output", type=Path, default=ROOT / "results/records",
                         help="folder of records (default results/records)")
     args = parser.parse_args()
@@ -229,15 +244,16 @@ def main() -> None:
     paths = paths[:len(paths) // BATCH * BATCH]
     if not paths:
         sys.exit(f"{args.photographs} holds fewer than {BATCH} files *.JPEG")
-    start, rows = time.time(), []
-    for task, size in JOBS:
-        rows += measure(paths, task, size, args.rounds)
-    about = records.describe_run("python benchmarks/loader.py PHOTOGRAPHS", 0)
+    start, name = time.time(), "memory" if args.memory else "loader"
+    rows = memory(paths, *JOBS[0]) if args.memory else [
+        row for task, size in JOBS for row in measure(paths, task, size, args.rounds)]
+    about = records.describe_run("python benchmarks/loader.py PHOTOGRAPHS"
+                                 + " --memory" * args.memory, 0)
     about["versions"].update(versions())
     settings = {"photographs": len(paths), "batch": BATCH, "more_workers": MORE_WORKERS,
                 "mean_bytes": round(sum(map(os.path.getsize, paths)) / len(paths))}
     print("record:", records.write(args.output, {
-        **about, "kind": "benchmark", "recipe": "benchmark_loader", "stage": "loader", "name": "loader",
+        **about, "kind": "benchmark", "recipe": "benchmark_loader", "stage": name, "name": name,
         "space": "", "seconds": round(time.time() - start, 1), "settings": settings, "results": rows}))
 
 

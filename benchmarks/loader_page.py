@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from nnabla_ofa.tables import table
 
@@ -19,11 +19,11 @@ NOTES = {
 
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"loader.md": Markdown}; {} if there is no such record."""
-    found = [record for record in records if record["recipe"] == "benchmark_loader"]
-    return {"loader.md": page(found[0])} if found else {}
+    found = {record["name"]: record for record in records if record["recipe"] == "benchmark_loader"}
+    return {"loader.md": page(found["loader"], found.get("memory"))} if "loader" in found else {}
 
 
-def page(record: dict) -> str:
+def page(record: dict, memory: Optional[dict] = None) -> str:
     """The whole page: machine, one table a task and size, what the contenders are."""
     settings, machine, rows = record["settings"], record["machine"], record["results"]
     jobs = dict.fromkeys((row["task"], row["image_size"]) for row in rows)
@@ -39,33 +39,45 @@ def page(record: dict) -> str:
         "the short side to 256/224 of the size and the centre."]
     for task, size in jobs:
         parts += [f"## {task.capitalize()} at {size} pixels",
-                  table(cells([row for row in rows if (row["task"], row["image_size"]) == (task, size)],
-                              settings))]
+                  table(cells([row for row in rows if (row["task"], row["image_size"]) == (task, size)]))]
     parts += ["## Columns", "\n".join(f"- {note}" for name, note in NOTES.items()
                                      if name in {row["contender"] for row in rows}),
               "Difference is the mean over all pixels of |image - image of `opencv`|, in levels of 255: all "
               "back ends look\nat the same box; `opencv` takes bilinear samples, or means from a factor of 2 "
-              "on, of an image decoded at\na fraction, the others filter wider. Memory is the peak resident "
-              "size of the process, interpreter and\nlibraries included; a further worker is one more "
-              f"decoding thread (of {settings['more_workers']})."]
+              "on, of an image decoded at\na fraction, the others filter wider."]
+    if memory:
+        parts += ["## Memory", f"Peak resident size of the process, training at {image_size(memory)} pixels "
+                  "with one worker, interpreter and libraries\nincluded; and what each further worker, a "
+                  f"decoding thread, adds (mean of {settings['more_workers'] - 1}).",
+                  table(memory_cells(memory)), f"```\n{memory['command']}\n```"]
     if not any(row["contender"] == "dali_gpu" for row in rows):
         parts.append("`dali_gpu` has **not been run**: no machine of ours has a GPU.")
     return "\n\n".join(parts)
 
 
-def cells(rows: List[dict], settings: dict) -> List[dict]:
+def image_size(record: dict) -> int:
+    """The image size of a record of one."""
+    return record["results"][0]["image_size"]
+
+
+def memory_cells(record: dict) -> List[dict]:
+    """A row a contender."""
+    more = record["settings"]["more_workers"] - 1
+    return [{"Contender": row["contender"], "MiB": f"{row['peak'] / 2 ** 20:.0f}",
+             "a further worker": f"{(row['peak_more'] - row['peak']) / more / 2 ** 20:.0f}"
+                                 if "peak_more" in row else "-"} for row in record["results"]]
+
+
+def cells(rows: List[dict]) -> List[dict]:
     """A row a contender."""
     speed = {row["contender"]: row["images_per_second"] for row in rows}
     found = []
     for row in rows:
         name, ratio = row["contender"], row["images_per_second"] / speed["plain Pillow"]
         goal = f" (goal {GOAL}{', missed' if ratio < GOAL else ''})" if name == "opencv" else ""
-        more = (row.get("peak_more", 0) - row["peak"]) / (settings["more_workers"] - 1)
         found.append({
             "Contender": name,
             "Images/s": f"**{row['images_per_second']:,.0f}** ({row['q1']:,.0f} to {row['q3']:,.0f})",
             "x plain Pillow": f"{ratio:.2f}{goal}",
-            "Difference": f"{row['difference']:.2f}" if "difference" in row else "-",
-            "Memory, MiB": f"{row['peak'] / 2 ** 20:.0f}",
-            "a further worker": f"{more / 2 ** 20:.0f}" if "peak_more" in row else "-"})
+            "Difference": f"{row['difference']:.2f}" if "difference" in row else "-"})
     return found
