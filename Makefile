@@ -16,7 +16,7 @@ demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tab
 test: setup ## the test suite
 	@$(python) -m pytest
 
-asan: ## the C kernels of every vector width under AddressSanitizer (1 minute; needs gcc)
+asan: ## the C kernels of every vector width under AddressSanitizer (half a minute; needs gcc)
 	@sh tests/asan_kernels.sh
 
 smoke: ## the smoke test on CPython 3.8 with NNabla 1.28, where a CPython 3.8 is installed

@@ -319,7 +319,8 @@ def block(x, units: Sequence[Layer] = (), skip: Optional[Layer] = None, *, ident
 
     unit: BN(pointwise(depthwise(relu(.)))), `same` padding, stride 1. The shortcut is BN(skip(x))
     where `skip`, a convolution, is given; x with `identity`; `residual`; or nothing. Without units y
-    is that of the skip, plus a residual where given. Active channels are the first ones; gradients of the others are zero.
+    is BN(skip(x)), plus `residual` where given. Active channels are the first ones; gradients of the
+    others are zero.
 
     Args:
         x: (C, H, W, N).
