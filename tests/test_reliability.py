@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa import checkpoint, reliability, train
+from nnabla_ofa import checkpoint, reliability, step, train
 from nnabla_ofa.comm import Single
 from nnabla_ofa.data import Augment, TrainLoader, fixed_batches, open_dataset
 from nnabla_ofa.errors import OfaError
@@ -189,13 +189,13 @@ def test_a_loss_that_is_not_finite_stops_and_the_run_goes_on_from_before(alone, 
 
 
 def test_a_gradient_that_is_not_finite_stops_though_the_loss_is(tmp_path, monkeypatch):
-    gradients = train.loss_gradients
+    gradients = step.loss_gradients
 
     def overflowing(outputs, *more):
         loss = gradients(outputs, *more)
         outputs[0].g[0, 0] = np.inf
         return loss
-    monkeypatch.setattr(train, "loss_gradients", overflowing)
+    monkeypatch.setattr(step, "loss_gradients", overflowing)
     with pytest.raises(OfaError, match=r"step 1 .*loss 2\.\d+, .*gradient (nan|inf) in "):
         tiny_run(tmp_path).up_to(FULL)
     assert not checkpoint.checkpoints(tmp_path / FULL)

@@ -163,9 +163,8 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("with_residual", [False, True])
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-def test_elastic_layers_and_what_they_leave_alone(layer, way, with_residual):
+def test_elastic_layers_and_what_they_leave_alone(layer, way):
     """Every value and every gradient; of stored values that are not active exactly zero."""
     rng, mode = np.random.default_rng(0), Mode(batch_stat=True, fast=way == "fast")
     declared = ops.parameters(layer)
@@ -174,7 +173,6 @@ def test_elastic_layers_and_what_they_leave_alone(layer, way, with_residual):
         stored["u/order"] = rng.permutation(layer.full_out).astype(np.float32)
     x = rng.standard_normal((layer.w_in, 5, 6, 4)).astype(np.float32)
     dy = rng.standard_normal((layer.w_out, 5, 6, 4)).astype(np.float32)
-    skip = rng.standard_normal(dy.shape).astype(np.float32)
 
     def variable(array, trained=True):
         laid = array if mode.fast or array.shape not in (x.shape, dy.shape) else array.transpose(3, 0, 1, 2)
@@ -185,8 +183,8 @@ def test_elastic_layers_and_what_they_leave_alone(layer, way, with_residual):
     with nn.parameter_scope("", {}):
         for name, p in declared.items():
             nn.parameter.set_parameter(name, variable(stored[name], p.trained))
-        vx, vskip = variable(x), variable(skip)
-        y = ops.separable(vx, layer, mode, residual=vskip if with_residual else None)
+        vx = variable(x)
+        y = ops.build(vx, layer, mode)
         y.persistent = True
         y.forward(clear_no_need_grad=True)
         y.backward(variable(dy).d, clear_buffer=True)
@@ -197,15 +195,13 @@ def test_elastic_layers_and_what_they_leave_alone(layer, way, with_residual):
     operands = {short[name]: stored[f"u/{name}"] for name in found}
     order = stored["u/order"].astype(int) if layer.restore else None
     value, _, _, gradients = reference_separable(
-        {"x": x, **operands, **({"residual": skip} if with_residual else {})}, kernel=layer.kernel,
-        w_out=layer.w_out, order=order, relu_in=layer.relu_in, relu_out=layer.relu_out, dy=dy)
+        {"x": x, **operands}, kernel=layer.kernel, w_out=layer.w_out, order=order, relu_in=layer.relu_in,
+        relu_out=layer.relu_out, dy=dy)
 
     def chwn(array):
         return array if mode.fast else array.transpose(1, 2, 3, 0)
     close(chwn(y.d), value, 1e-5)
     close(chwn(vx.g), gradients["x"], 3e-5)
-    if with_residual:
-        close(chwn(vskip.g), gradients["residual"], 1e-5)
     for name, v in found.items():
         expected = gradients[short[name]]
         close(v.g, expected, 3e-5)
