@@ -8,14 +8,15 @@ The record goes to the run's folder; copied to results/records/ it becomes resul
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nnabla_ofa import cli  # noqa: E402
+from nnabla_ofa.evaluations import evaluations  # noqa: E402
 from nnabla_ofa.problem import Problem, cost_function, judge, pareto  # noqa: E402
-from nnabla_ofa.search import METHODS, evaluations, search, validated  # noqa: E402
-from nnabla_ofa.stages import lock  # noqa: E402
+from nnabla_ofa.search import METHODS, search, validated  # noqa: E402
 
 
 def main(args) -> None:
@@ -23,9 +24,8 @@ def main(args) -> None:
     start, size = time.time(), max(run.recipe.data.valid_sizes)
     problem = Problem(net.space, cost_function(net, size))
     fronts = {}
-    with lock(run.output / "search", run.lab.comm):
-        measured = evaluations(run, net, size)
-        kept = len(measured.known)
+    with evaluations(run, net) as top1_of:
+        measured, kept = partial(top1_of, image_size=size), top1_of.count(size)
         for seed in range(args.seeds):
             for method in METHODS:
                 run.say(f"{method}, seed {seed}: {args.count} subnets")
@@ -38,7 +38,7 @@ def main(args) -> None:
     ends = [net.cost(arch, size).macs for arch in (net.space.smallest(), net.space.largest())]
     run.record("benchmark", "search", net.info.get("space", ""), [], rows, time.time() - start, "search",
                search={"weights": str(args.weights), "count": args.count, "objective": problem.objective,
-                       "image_size": size, "cost_range": ends, "evaluated": len(measured.known),
+                       "image_size": size, "cost_range": ends, "evaluated": top1_of.count(size),
                        "evaluated_before": kept, "held_out_images": len(run.lab.valid.indices)})
 
 

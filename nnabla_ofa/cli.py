@@ -103,8 +103,11 @@ def check_kernels(args) -> None:
 def open_network(args) -> Tuple[Network, Run]:
     """The network of --weights, and a `Run` on the data and with the seed that it was trained with.
 
-    OfaError if network and data differ in their number of classes.
+    --image-size, where a runner has it, replaces the recipe's valid_sizes. OfaError if network and
+    data differ in their number of classes.
     """
+    if getattr(args, "image_size", None):
+        args.overrides.append(f"data.valid_sizes={args.image_size}")
     net = load(args.weights)
     if args.seed is None:  # another seed would hold out images that the network has learned from
         args.seed = net.info.get("seed", 0)

@@ -2,26 +2,21 @@
 
 A Gaussian process (Rasmussen & Williams, 2006) on the one-hot choices of the blocks and the cost of
 each layer; as in Once-for-All (Cai et al., ICLR 2020, section 3.4) a search then asks it in place of
-the images. The file of a predictor is its samples: fitting takes seconds and is deterministic, so
-loading is fitting again.
+the images. The file of a predictor is its samples, in the format of evaluations.py: fitting takes
+seconds and is deterministic, so loading is fitting again.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import warnings
-import zlib
-from dataclasses import asdict
-from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from . import evaluations
 from .agreement import Agreement, agreement
 from .arch import Arch, Space
-from .checkpoint import write_atomically
-from .comm import Single
 from .cost import Archs, CostModel
 from .errors import OfaError
 from .supernet import Network
@@ -51,83 +46,14 @@ def draw(space: Space, sizes: Sequence[int], count: int, seed: int) -> List[Pair
     return list(zip(archs, itertools.cycle(sizes)))
 
 
-def evaluated(path, net: Network, pairs: Sequence[Pair],
-              top1_of: Callable[[Sequence[Arch], int], Sequence[float]], judged_on: str,
-              comm=Single(), chunk: int = 25, say: Callable[[str], None] = print) -> List[Sample]:
-    """Samples of `pairs`, kept in the file `path` after every `chunk`: what is there is not redone.
-
-    top1_of: (archs, image size) -> top-1 of each, the same on every rank. judged_on: the images, in
-    words. Raises OfaError if the file is damaged, or holds samples of other weights or images.
-    """
-    about = _about(net, judged_on)
-    kept = _read(path, net, about) if comm.rank == 0 and Path(path).exists() else {}
-    known = np.array([kept.get(pair, -1.0) for pair in pairs]) if comm.rank == 0 else np.zeros(len(pairs))
-    known = comm.add(known)  # what rank 0 has read, the same on every rank
-    due = [i for i in range(len(pairs)) if known[i] < 0]
-    for size in sorted({pairs[i][1] for i in due}):
-        same = [i for i in due if pairs[i][1] == size]
-        for start in range(0, len(same), chunk):
-            some = same[start:start + chunk]
-            known[some] = top1_of([pairs[i][0] for i in some], size)
-            kept.update((pairs[i], float(known[i])) for i in some)
-            if comm.rank == 0:
-                _write(path, about, kept)
-                say(f"{size} pixels: {start + len(some)} of {len(same)} subnets, top-1 "
-                    f"{known[some].min():.4f} to {known[some].max():.4f}")
-    return [Sample(*pair, float(top1)) for pair, top1 in zip(pairs, known)]
-
-
-def measured(path, lab, net: Network, pairs: Sequence[Pair],
-             say: Callable[[str], None] = print) -> List[Sample]:
-    """`evaluated` on the images that a `stages.Lab` holds out of training."""
-    judged_on = (f"{len(lab.valid.indices)} images held out, seed {lab.seed}, "
-                 f"{len(lab.calibration.indices)} for calibration")
-    return evaluated(path, net, pairs, lambda archs, size: [
-        result.top1 for result in lab.judge(net, archs, size, on="valid")], judged_on, lab.comm, say=say)
-
-
-def _about(net: Network, judged_on: str) -> dict:
-    crc = 0
-    for array in net.arrays().values():
-        crc = zlib.crc32(array, crc)
-    return {"kind": "accuracy samples", "space": str(net.space), "weights": crc,
-            "config": json.loads(json.dumps(asdict(net.config))), "judged_on": judged_on}
-
-
-def _write(path, about: dict, kept: Dict[Pair, float]) -> None:
-    lines = [about] + [{"subnet": str(arch), "image_size": size, "top1": top1}
-                       for (arch, size), top1 in kept.items()]
-    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
-
-
-def _read(path, net: Network, about: dict) -> Dict[Pair, float]:
-    """The samples of a file, which must be `about` the same."""
-    try:
-        head, *lines = [json.loads(line) for line in
-                        Path(path).read_text(encoding="utf-8").splitlines()]
-        for name in about:
-            if head[name] != about[name]:
-                raise _Foreign(f"{path} holds samples of another network or other images (its {name} "
-                               "differs): choose another file")
-        return {(net.arch(line["subnet"]).canonical(), int(line["image_size"])): _fraction(line["top1"])
-                for line in lines}
-    except _Foreign:
-        raise
-    except OSError as error:
-        raise OfaError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:  # OfaError is a ValueError
-        raise OfaError(f"{path} is no file of accuracy samples, or it is damaged ({error!r}): delete "
-                       "it, and they are measured anew") from error
-
-
-class _Foreign(OfaError):
-    """Samples that are whole, but of something else."""
-
-
-def _fraction(top1: float) -> float:
-    if not 0 <= top1 <= 1:
-        raise ValueError(f"top1={top1}")
-    return float(top1)
+def measured(pairs: Sequence[Pair],
+             top1_of: Callable[[Sequence[Arch], int], Sequence[float]]) -> List[Sample]:
+    """Samples of `pairs`; top1_of: (archs, image size) -> top-1 of each, such as `Evaluations`."""
+    found: Dict[Pair, float] = {}
+    for size in sorted({size for _, size in pairs}):
+        archs = [arch for arch, own in pairs if own == size]
+        found.update(((arch, size), float(top1)) for arch, top1 in zip(archs, top1_of(archs, size)))
+    return [Sample(*pair, found[pair]) for pair in pairs]
 
 
 # The predictor -----------------------------------------------------------------------------------
@@ -157,16 +83,22 @@ class Predictor:
         if tau < LEAST_TAU and not accept_poor:
             raise OfaError(f"the accuracy predictor orders held-out subnets with a Kendall tau of {tau:.2f} "
                            f"over {len(samples)} samples, below {LEAST_TAU}: measure more of them, judge "
-                           "on more images, or accept a poor predictor explicitly")
+                           "on more images, or accept a poor one (--accept-poor)")
         self._model = _fit(features, self.measured)
 
     @classmethod
     def load(cls, path, net: Network, accept_poor: bool = False) -> "Predictor":
-        """The predictor of the samples that `evaluated` kept in a file. Raises OfaError."""
-        about = _about(net, "")
-        del about["judged_on"]
-        kept = _read(path, net, about)
-        return cls(net, [Sample(*pair, top1) for pair, top1 in kept.items()], accept_poor)
+        """The predictor of the samples in a file of evaluations (evaluations.py). Raises OfaError."""
+        identity, known = evaluations.read(path)
+        for name, value in evaluations.network_identity(net).items():
+            if identity.get(name) != value:
+                raise OfaError(f"{path} holds samples of another network (its {name} differs): choose "
+                               "another file, or measure this network with runners/predictor.py")
+        try:
+            samples = [Sample(net.arch(name), size, top1) for (name, size), top1 in known.items()]
+        except OfaError as error:
+            raise OfaError(f"{path}: {error}") from error
+        return cls(net, samples, accept_poor)
 
     def __call__(self, archs: Archs, image_size: int) -> np.ndarray:
         """(n,) predicted top-1. archs: as `cost.Operations.rows` takes them. OfaError for an image

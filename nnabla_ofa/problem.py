@@ -12,6 +12,7 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from .arch import Arch, Space
+from .cost import CostModel
 from .errors import OfaError
 from .supernet import Network
 
@@ -33,13 +34,14 @@ class Found(NamedTuple):
 
 
 def cost_function(net: Network, image_size: int, latency=None) -> Costs:
-    """MACs and parameters of subnets on one image; with a latency table milliseconds, too."""
+    """MACs and parameters of subnets on one image; with a `LatencyTable` milliseconds, too."""
+    model = CostModel(net, image_size)
+
     def costs(archs: Sequence[Arch]) -> Dict[str, np.ndarray]:
-        each = [net.cost(arch, image_size) for arch in archs]
-        found = {name: np.array([getattr(cost, name) for cost in each], np.float64)
-                 for name in ("macs", "parameters")}
+        cost = model(archs)
+        found = {"macs": cost.macs.astype(np.float64), "parameters": cost.parameters.astype(np.float64)}
         if latency is not None:
-            found["latency_ms"] = np.asarray(latency.predict(net, archs, image_size), np.float64)
+            found["latency_ms"] = latency.predict(net, archs, image_size)
         return found
     return costs
 
@@ -163,6 +165,18 @@ def exact(value: float) -> str:
     return f"{np.ceil(value * scale) / scale:.10g}"
 
 
+def parse_limit(text: str) -> float:
+    """A number with an optional k, M or G: "30M" is 3e7. Raises OfaError."""
+    factor = {"k": 1e3, "M": 1e6, "G": 1e9}.get(text[-1:], 1.0)
+    try:
+        value = float(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise OfaError(f"limit {text!r} is not a positive number such as 30M or 2.5G")
+    return value
+
+
 # Subnets of a problem -----------------------------------------------------------------------------
 
 def sample(problem: Problem, count: int, rng: np.random.Generator) -> List[Arch]:
@@ -173,7 +187,7 @@ def sample(problem: Problem, count: int, rng: np.random.Generator) -> List[Arch]
     found, stale = dict.fromkeys(problem.ends()[:count]), 0
     while len(found) < count and stale < 1000:
         before = len(found)
-        fresh = problem.brought_within([problem.space.sample(rng) for _ in range(count)], rng)
+        fresh = problem.brought_within(problem.space.sample_distinct(count, rng), rng)
         found.update(dict.fromkeys(fresh))
         stale = 0 if len(found) > before else stale + count
     return list(found)[:count]

@@ -15,6 +15,7 @@ from typing import Callable, Iterator, List, Sequence, Tuple
 import numpy as np
 
 from .arch import Arch, Space
+from .cost import CostModel
 
 RULES = ("uniform", "fair", "cost")
 CANDIDATES = 8
@@ -29,8 +30,9 @@ def draws(net, sizes: Sequence[int], settings, steps: int,
     ends = [space.largest(), space.smallest()] if settings.sandwich else []
     count = settings.subnets_per_step - len(ends)
     evenly = fair(space, generator(0, "fair"))
+    costs = CostModel(net, 32) if settings.sampling == "cost" else None
     draw = {"uniform": space.sample, "fair": lambda rng: next(evenly),
-            "cost": lambda rng: by_cost(net, rng)}[settings.sampling]
+            "cost": lambda rng: by_cost(space, costs, rng)}[settings.sampling]
     found: List[Draw] = []
     for step in range(steps):
         rng = generator(step, "draw")
@@ -53,8 +55,8 @@ def _shuffled(choices: Sequence, rng: np.random.Generator) -> Iterator:
             yield choices[i]
 
 
-def by_cost(net, rng: np.random.Generator) -> Arch:
+def by_cost(space: Space, costs: CostModel, rng: np.random.Generator) -> Arch:
     """One of `CANDIDATES` uniform draws, in proportion to its MACs."""
-    archs = [net.space.sample(rng) for _ in range(CANDIDATES)]
-    macs = np.array([net.cost(arch, 32).macs for arch in archs], np.float64)
+    archs = [space.sample(rng) for _ in range(CANDIDATES)]
+    macs = costs(archs).macs
     return archs[rng.choice(CANDIDATES, p=macs / macs.sum())]

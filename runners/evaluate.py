@@ -29,8 +29,6 @@ def subnets_named(args, recipe, net) -> list:
 
 
 def main(args) -> None:
-    if args.image_size:
-        args.overrides.append(f"data.valid_sizes={args.image_size}")
     net, run = cli.open_network(args)
     start = time.time()
     rows = run.lab.rows(net, subnets_named(args, run.recipe, net), args.split, say=run.say)

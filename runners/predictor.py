@@ -2,8 +2,9 @@
 
     python runners/predictor.py --weights runs/demo/K357_E0.6+0.8+1_D123/weights.h5 --samples 200
 
-The samples are kept in <output>/samples.jsonl: an interrupted command goes on, and a larger --samples
-adds to what is there. Prints how well samples that a model has not seen are predicted, with a picture.
+What was measured is kept with what searches evaluated: an interrupted command goes on, and a larger
+--samples measures only the further ones. The samples go to <output>/samples.jsonl. Prints how
+well samples that a model has not seen are predicted, with a picture.
 """
 
 import sys
@@ -12,14 +13,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nnabla_ofa import cli  # noqa: E402
+from nnabla_ofa.evaluations import evaluations, write  # noqa: E402
 from nnabla_ofa.predictor import LEAST_SAMPLES, Predictor, draw, measured  # noqa: E402
 
 
 def main(args) -> None:
     net, run = cli.open_network(args)
-    sizes = args.image_size or run.recipe.data.valid_sizes
     path = args.file or run.output / "samples.jsonl"
-    samples = measured(path, run.lab, net, draw(net.space, sizes, args.samples, args.seed or 0), run.say)
+    with evaluations(run, net) as top1_of:
+        samples = measured(draw(net.space, run.recipe.data.valid_sizes, args.samples, args.seed), top1_of)
     counts = [n for n in (25, 50, 100, 200, 400, 800, 1600) if LEAST_SAMPLES <= n < len(samples)]
     for count in counts + [len(samples)]:
         predictor = Predictor(net, samples[:count], accept_poor=True)
@@ -27,6 +29,7 @@ def main(args) -> None:
         run.say(f"{count} samples: Kendall tau {found.kendall_tau:.3f}, root mean square error "
                 f"{100 * found.rmse:.2f}% of top-1 (5-fold cross-validation)")
     if run.lab.comm.rank == 0:
+        write(path, top1_of.identity, {(str(one.arch), one.image_size): one.top1 for one in samples})
         from nnabla_ofa import plots  # here: matplotlib takes a second to import
         picture = path.with_suffix(".png")
         title = f"{len(samples)} held-out subnets, Kendall tau {found.kendall_tau:.2f}"

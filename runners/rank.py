@@ -15,20 +15,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nnabla_ofa import cli, ranking  # noqa: E402
-from nnabla_ofa.search import evaluations  # noqa: E402
-from nnabla_ofa.stages import lock  # noqa: E402
+from nnabla_ofa.evaluations import evaluations  # noqa: E402
 
 
 def main(args) -> None:
-    if args.image_size is not None:
-        args.overrides.append(f"data.valid_sizes=[{args.image_size}]")
     net, run = cli.open_network(args)
     start, size = time.time(), max(run.recipe.data.valid_sizes)
     subnets = ranking.read_subnets(args.subnets, net.config)
     for subnet in subnets.values():
         net.space.check(subnet.arch)
-    with lock(run.output / "search", run.lab.comm):
-        predicted = evaluations(run, net, size)([subnet.arch for subnet in subnets.values()])
+    with evaluations(run, net) as top1_of:
+        predicted = top1_of([subnet.arch for subnet in subnets.values()], size)
     if args.predictions and run.lab.comm.rank == 0:
         ranking.write_subnets(args.predictions, subnets, predicted)
     run.say(f"{len(subnets)} subnets, their top-1 on {len(run.lab.valid.indices)} held-out images at {size} "
@@ -46,6 +43,6 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
     parser.add_argument("--subnets", type=Path, required=True, metavar="FILE", help="JSON of subnets")
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="where the predictions go")
-    parser.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
+    parser.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")
     parser.add_argument("--name", help="name of the record (default: that of the file)")
     cli.run(main, parser.parse_args())

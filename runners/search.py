@@ -9,34 +9,37 @@ killed goes on when its command is repeated.
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nnabla_ofa import cli, report  # noqa: E402
 from nnabla_ofa.checkpoint import write_atomically  # noqa: E402
-from nnabla_ofa.problem import UNITS, Problem, cost_function, judge, pareto  # noqa: E402
-from nnabla_ofa.search import METHODS, evaluations, parse_limit, search, validated  # noqa: E402
-from nnabla_ofa.stages import lock  # noqa: E402
+from nnabla_ofa.evaluations import evaluations  # noqa: E402
+from nnabla_ofa.latency import LatencyTable  # noqa: E402
+from nnabla_ofa.predictor import Predictor  # noqa: E402
+from nnabla_ofa.problem import UNITS, Problem, cost_function, judge, pareto, parse_limit  # noqa: E402
+from nnabla_ofa.search import METHODS, search, validated  # noqa: E402
 
 
 def main(args) -> None:
     limits = {name: parse_limit(text) for name, text in
               (("macs", args.max_macs), ("parameters", args.max_parameters),
-               ("latency_ms", args.max_latency_ms)) if text}
-    if args.image_size is not None:
-        args.overrides.append(f"data.valid_sizes=[{args.image_size}]")
+               ("latency_ms", args.max_latency_ms)) if text is not None}
     net, run = cli.open_network(args)
     start, name = time.time(), args.name or "search"
     size = max(run.recipe.data.valid_sizes)
     seed = run.lab.seed if args.search_seed is None else args.search_seed
-    problem = Problem(net.space, cost_function(net, size, latency_table(args)), limits, args.objective)
-    with lock(run.output / "search", run.lab.comm):
-        measured = evaluations(run, net, size)
-        predicted = predictor(args, net, size)
-        found = search(problem, predicted or measured, args.count, args.method, seed)
+    table = LatencyTable.load(args.latency_table) if args.latency_table else None
+    problem = Problem(net.space, cost_function(net, size, table), limits, args.objective)
+    predictor = Predictor.load(args.predictor, net, args.accept_poor) if args.predictor else None
+    with evaluations(run, net) as top1_of:
+        measured = partial(top1_of, image_size=size)
+        accuracy = partial(predictor, image_size=size) if predictor else measured
+        found = search(problem, accuracy, args.count, args.method, seed)
         front = pareto(found, args.objective)
-        if predicted:
+        if predictor:
             front = pareto(judge(problem, measured, [one.arch for one in front]), args.objective)
         by_hand = judge(problem, measured, validated(run.recipe, net))
     run.say(f"{len(found)} subnets, {len(front)} on the front (held-out top-1, {UNITS[args.objective]}):")
@@ -61,23 +64,6 @@ def main(args) -> None:
         run.say(f"saved: {args.save}")
 
 
-def latency_table(args):
-    """The table of --latency-table, None without one."""
-    if args.latency_table is None:
-        return None
-    from nnabla_ofa.latency import LatencyTable
-    return LatencyTable.load(args.latency_table)
-
-
-def predictor(args, net, size):
-    """Archs -> top-1 by the predictor of --predictor, None without one."""
-    if args.predictor is None:
-        return None
-    from nnabla_ofa.predictor import Predictor
-    predict = Predictor.load(args.predictor, net, args.accept_poor)
-    return lambda archs: predict(archs, size)
-
-
 if __name__ == "__main__":
     parser = cli.parser(__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
@@ -93,7 +79,7 @@ if __name__ == "__main__":
     parser.add_argument("--predictor", type=Path, metavar="FILE",
                         help="samples of runners/predictor.py, to predict top-1; only the front is evaluated")
     parser.add_argument("--accept-poor", action="store_true", help="use the predictor although it is poor")
-    parser.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
+    parser.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")
     parser.add_argument("--save", type=Path, metavar="FILE",
                         help="where the most accurate subnet goes, extracted and calibrated")
     parser.add_argument("--name", help="name of the record and the report (default: search)")

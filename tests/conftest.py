@@ -18,6 +18,9 @@ import nnabla as nn  # noqa: E402
 from nnabla.ext_utils import get_extension_context  # noqa: E402
 from nnabla.logger import logger  # noqa: E402
 
+import nnabla_ofa as ofa  # noqa: E402
+from nnabla_ofa.recipe import load_recipe  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -74,6 +77,19 @@ def mpirun():
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """A tiny elastic network with new weights, as a file that training would leave."""
+    recipe = load_recipe(ROOT / "tests/tiny.yaml", ["net.classes=10", "data.held_out=0.2"])
+    net = ofa.Network.create(recipe.net, "K357_E0.6+0.8+1_D123")
+    augment = recipe.data.augment
+    net.info = {"recipe": recipe.settings(), "seed": 0, "space": "K357_E0.6+0.8+1_D123", "stage": "expand2",
+                "mean": list(augment.mean), "std": list(augment.std)}
+    path = tmp_path_factory.mktemp("weights") / "weights.h5"
+    net.save(path)
+    return path
 
 
 def launcher_options(launcher):

@@ -1,4 +1,4 @@
-"""The accuracy predictor: samples that are never measured twice, honest errors, no silent nonsense."""
+"""The accuracy predictor: honest errors, samples of the right network, no silent nonsense."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ import pytest
 import nnabla_ofa as ofa
 from nnabla_ofa.agreement import agreement
 from nnabla_ofa.cost import CostModel
+from nnabla_ofa.evaluations import network_identity, write
 from nnabla_ofa.nets.resnet20 import ResNet20
-from nnabla_ofa.predictor import Predictor, Sample, draw, evaluated
+from nnabla_ofa.predictor import Predictor, Sample, draw, measured
 from nnabla_ofa.ranking import read_subnets
 
 XCEPTION = ofa.Xception(classes=4, width_mult=0.02, middle_blocks=3, stem_stride=1)
@@ -36,49 +37,32 @@ def test_draws_are_distinct_and_a_smaller_one_begins_a_larger_one():
     assert len(draw(tiny, [16], 100, seed=0)) == 8 == tiny.distinct_count()
 
 
-def test_what_was_measured_is_not_measured_again(tmp_path):
-    net, path, answered = network(), tmp_path / "samples.jsonl", []
-    pairs = draw(net.space, [12, 16], 30, seed=0)
+def test_samples_are_measured_size_by_size_and_keep_their_order():
+    net, asked = network(), []
+    pairs = draw(net.space, [12, 16], 9, seed=0)
     truth = {(arch, size): top1 for arch, size, top1 in additive(net, pairs)}
 
-    def measure(count, chunks):
-        """As many as `chunks` calls are answered, then the run is interrupted."""
-        def top1_of(archs, size):
-            if len(answered) == chunks:
-                raise KeyboardInterrupt
-            answered.append([(arch, size) for arch in archs])
-            return [truth[arch, size] for arch in archs]
-        return evaluated(path, net, pairs[:count], top1_of, "images", chunk=4, say=lambda text: None)
-
-    assert measure(10, chunks=99) == [Sample(*pair, truth[pair]) for pair in pairs[:10]]
-    before = len(answered)
-    with pytest.raises(KeyboardInterrupt):
-        measure(30, chunks=before + 2)
-    assert [sample.top1 for sample in measure(30, chunks=99)] == list(truth.values())
-    asked = [pair for chunk in answered for pair in chunk]
-    assert len(asked) == len(set(asked)) == 30
-    assert measure(30, chunks=0) == [Sample(*pair, truth[pair]) for pair in pairs]
+    def top1_of(archs, image_size):
+        asked.append(image_size)
+        return [truth[arch, image_size] for arch in archs]
+    assert measured(pairs, top1_of) == additive(net, pairs) and asked == [12, 16]
 
 
-def test_samples_of_other_weights_or_a_damaged_file_are_refused(tmp_path):
+def kept(path, net, samples):
+    """The samples as runners/predictor.py leaves them."""
+    write(path, {"kind": "some images", **network_identity(net)},
+          {(str(one.arch), one.image_size): one.top1 for one in samples})
+
+
+def test_samples_of_another_network_are_refused(tmp_path):
     net, path = network(), tmp_path / "samples.jsonl"
-    pairs = draw(net.space, [16], 12, seed=0)
-
-    def measure(net, judged_on="some images"):
-        return evaluated(path, net, pairs, lambda archs, size: [0.5] * len(archs), judged_on,
-                         say=lambda text: None)
-    measure(net)
-    for other, judged_on, name in ((network(seed=1), "some images", "weights"),
-                                   (net, "others", "judged_on"),
-                                   (network(space="K357_E1_D123"), "some images", "space")):
-        with pytest.raises(ofa.OfaError, match=f"another network or other images .its {name}"):
-            measure(other, judged_on)
-    text = path.read_text()
-    for damaged in (text[:-9], text.replace("0.5", "1.5", 1), text.replace("0.5", "NaN", 1),
-                    text.replace("XP", "YP", 1), "[]", "", "\x00"):
-        path.write_text(damaged)
-        with pytest.raises(ofa.OfaError, match="damaged"):
-            measure(net)
+    kept(path, net, additive(net, draw(net.space, [16], 12, seed=0)))
+    for other in (network(seed=1), network(ResNet20(classes=4), "C4-16_C4-32_C4-64")):
+        with pytest.raises(ofa.OfaError, match="another network .its weights differs"):
+            Predictor.load(path, other)
+    path.write_text(path.read_text().replace("XP", "YP", 1))
+    with pytest.raises(ofa.OfaError, match="samples.jsonl: .*YP"):
+        Predictor.load(path, net)
 
 
 @pytest.mark.parametrize("config, space", [(XCEPTION, "K357_E0.6+0.8+1_D123"),
@@ -114,9 +98,8 @@ def test_real_subnets_are_ordered_better_than_by_their_size(shared):
 def test_a_loaded_predictor_predicts_the_same(tmp_path):
     net, path = network(), tmp_path / "samples.jsonl"
     pairs = draw(net.space, [16], 60, seed=0)
-    truth = {arch: top1 for arch, _, top1 in additive(net, pairs)}
-    samples = evaluated(path, net, pairs, lambda archs, size: [truth[a] for a in archs], "images",
-                        say=lambda text: None)
+    samples = additive(net, pairs)
+    kept(path, net, samples)
     archs = [arch for arch, _ in draw(net.space, [16], 50, seed=9)]
     assert np.array_equal(Predictor(net, samples)(archs, 16), Predictor.load(path, net)(archs, 16))
 
@@ -142,21 +125,3 @@ def test_that_larger_images_win_is_no_skill():
                for arch, size in draw(net.space, [12, 36], 80, seed=0)]
     with pytest.raises(ofa.OfaError, match="below 0.5"):
         Predictor(net, samples)
-
-
-def test_two_ranks_have_the_same_samples(mpirun, tmp_path):
-    code = """if True:
-        import sys
-        sys.path.insert(0, "tests")
-        from nnabla_ofa.comm import connect
-        from test_predictor import XCEPTION, additive, draw, evaluated, network
-        comm, net = connect("cpu"), network()
-        pairs = draw(net.space, [16], 12, seed=0)
-        truth = {arch: top1 for arch, _, top1 in additive(net, pairs)}
-        for count in (5, 12):
-            samples = evaluated(sys.argv[1], net, pairs[:count], lambda some, size: [truth[a] for a in some],
-                                "images", comm, chunk=3, say=lambda text: None)
-        print("same:", samples == additive(net, pairs), flush=True)
-        """
-    out = mpirun(2, ["-c", code, tmp_path / "samples.jsonl"]).stdout
-    assert out.count("same: True") == 2
