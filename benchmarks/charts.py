@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import List, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,18 +11,6 @@ from matplotlib.patches import Patch
 from nnabla_ofa.plots import COLOURS, GREY, MARKERS
 
 from .page import CONTENDERS, SETTINGS, by_piece, ms, settings_of
-
-
-def draw(records: Sequence[dict], folder) -> List[Path]:
-    """Write the pictures that results/step.md names into `folder`; return the paths."""
-    found = {record["name"]: record for record in records if record["recipe"] == "benchmark_step"}
-    paths = []
-    for name, file, make in (("step", "step-bars.png", bars), ("curve", "step-curves.png", curves)):
-        if name in found:
-            path = Path(folder) / file
-            make(found[name]).savefig(path, dpi=150, metadata={"Software": None})
-            paths.append(path)
-    return paths
 
 
 def bars(record: dict) -> Figure:

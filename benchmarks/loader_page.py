@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence
 
-from nnabla_ofa.tables import table
+from nnabla_ofa.pages.markdown import table
 
 GOAL = 2  # times a plain Pillow loader, for the default back end
 NOTES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence
 
-from nnabla_ofa.tables import count, table
+from nnabla_ofa.pages.markdown import count, table
 
 SETTINGS = {"big": "128 px, full width", "cifar": "32 px, quarter width"}
 GOALS = {"training": {"nnabla-nas": 20, "PyTorch": 1.5, "limit": 0.6},
@@ -34,6 +34,14 @@ def pages(records: Sequence[dict]) -> Dict[str, str]:
     together = {r["name"]: r for r in records if r["recipe"] == "benchmark_population"}
     made = {"step.md": step, "population.md": population_page(together.get("population"))}
     return {name: text for name, text in made.items() if text}
+
+
+def figures(records: Sequence[dict]) -> dict:
+    """The pictures that results/step.md names."""
+    from . import charts
+    found = {record["name"]: record for record in records if record["recipe"] == "benchmark_step"}
+    makers = {"step": ("step-bars.png", charts.bars), "curve": ("step-curves.png", charts.curves)}
+    return {file: make(found[name]) for name, (file, make) in makers.items() if name in found}
 
 
 def step_page(found: Dict[str, dict]) -> Optional[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from statistics import mean
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,9 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from . import comparison, ranking
-from .figures import KINDS, STAGES, collect, main_split, of_recipe
-from .tables import pictures
+from .pages.accuracies import STAGES, collect, main_split, of_recipe
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = "osD^vP"
@@ -29,23 +27,6 @@ SHORT = {"fullnet": "full", "fullnet65": "full 65", "kernel": "kernel", "depth1"
 GREY = "#555555"
 AXES = {"macs": ("MACs", 1e6), "parameters": ("parameters", 1e6), "latency_ms": ("latency, ms", 1)}
 Points = Sequence[Tuple[float, float]]  # (cost, top-1 as a fraction)
-
-
-def draw(records: Sequence[dict], folder) -> List[Path]:
-    """Write every picture that the pages name (tables.pictures) into `folder`; return the paths."""
-    paths = []
-    for recipe in sorted({record["recipe"] for record in records if record["kind"] in KINDS}):
-        for name in pictures(records, recipe):
-            make = epochs_figure if name.endswith("-epochs.png") else accuracy_macs_figure
-            paths.append(Path(folder) / name)
-            paths[-1].write_bytes(png(make(records, recipe)))
-    for record in comparison.compared(records):
-        paths.append(Path(folder) / comparison.picture(record))
-        paths[-1].write_bytes(png(comparison_figure(record)))
-    for record in ranking.ranked(records):
-        paths.append(Path(folder) / ranking.picture(record))
-        paths[-1].write_bytes(png(ranking_figure(record)))
-    return paths
 
 
 def epochs_figure(records: Sequence[dict], recipe: str) -> Figure:
@@ -154,16 +135,6 @@ def contact_sheet(rows: Sequence[Tuple[str, Sequence[np.ndarray]]], path, gap: i
     figure.savefig(path, metadata={"Software": None})
 
 
-def comparison_figure(record: dict) -> Figure:
-    """The fronts of a comparison, every method and seed, on the images they were chosen by."""
-    cost = record["search"]["objective"]
-    lines: Dict[str, List[Points]] = {}
-    for (method, _), rows in comparison.fronts(record).items():
-        label = comparison.LABELS.get(method, method)
-        lines.setdefault(label, []).append([(row[cost], row["valid_top1"]) for row in rows])
-    return front_figure(lines, {}, cost, "held-out images")
-
-
 def front_figure(fronts: Dict[str, Sequence[Points]], dots: Dict[str, Points], cost: str,
                  split: str) -> Figure:
     """Top-1 against a cost: a stepped line a front (one label may have several), single subnets as dots.
@@ -213,21 +184,19 @@ def choices_figure(subnets: Sequence[Sequence[str]], choices: Sequence[Sequence[
     return figure
 
 
-def ranking_figure(record: dict) -> Figure:
-    """The accuracy of each subnet of a ranking against what orders them, a panel each."""
-    known = [row for row in record["results"] if row["actual"] is not None]
-    lines = {line["Order by"]: line for line in ranking.summary(record["results"])}
+def scatter_figure(panels: Sequence[Tuple[str, str, Sequence[float], Sequence[float]]],
+                   ylabel: str) -> Figure:
+    """Panels side by side over one y axis: (title, label of x, x, y) of each."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(ranking.ORDERS), sharey=True)
-    for axis, colour, (key, label) in zip(panels, COLOURS, ranking.ORDERS.items()):
-        axis.plot([row[key] for row in known], [row["actual"] for row in known], "o", ls="", ms=2.5,
-                  color=colour, alpha=0.6, mew=0)
-        axis.set_title(f"Kendall {lines[label]['Kendall']}", fontsize=9)
-        axis.set_xlabel(f"top-1, {label}" if key == "predicted" else label)
+    axes = figure.subplots(1, len(panels), sharey=True)
+    for axis, colour, (title, label, x, y) in zip(axes, COLOURS, panels):
+        axis.plot(x, y, "o", ls="", ms=2.5, color=colour, alpha=0.6, mew=0)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel(label)
         axis.grid(True, color="#dddddd", lw=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("accuracy in the file")
+    axes[0].set_ylabel(ylabel)
     return figure
 
 

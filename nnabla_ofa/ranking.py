@@ -16,7 +16,6 @@ from scipy.stats import kendalltau, pearsonr
 from .arch import Arch
 from .checkpoint import write_atomically
 from .errors import OfaError
-from .tables import run_facts, table
 
 
 class Subnet(NamedTuple):
@@ -95,33 +94,3 @@ def summary(rows: Sequence[dict]) -> List[dict]:
         lines.append({"Order by": label, "Subnets": len(known),
                       **{name.capitalize(): f"{value:.3f}" for name, value in found.items()}})
     return lines
-
-
-# The page ----------------------------------------------------------------------------------------
-
-def ranked(records: Sequence[dict]) -> List[dict]:
-    """The records of such comparisons."""
-    return [record for record in records if record["kind"] == "rank"]
-
-
-def pages(records: Sequence[dict]) -> Dict[str, str]:
-    """{"ranking.md": Markdown of all rankings in `records`}, {} where there is none."""
-    found = ranked(records)
-    if not found:
-        return {}
-    parts = ["# How well a supernet orders its subnets", run_facts(found), *map(section, found)]
-    return {"ranking.md": "\n\n".join(parts)}
-
-
-def section(record: dict) -> str:
-    """One file of subnets against one supernet."""
-    return "\n\n".join([
-        f"## `{record['recipe']}`, `{record['name']}`",
-        "Accuracies of the file against top-1 of the extracted and calibrated subnets on "
-        f"{record['held_out_images']:,} images\nheld out of training, and against what needs no training.",
-        table(summary(record["results"]), left=1), f"![Accuracy against prediction]({picture(record)})"])
-
-
-def picture(record: dict) -> str:
-    """The file name of a ranking's picture (plots.py)."""
-    return f"ranking-{record['recipe']}-{record['name']}.png"

@@ -1,6 +1,6 @@
 """One JSON record a run: what was run, on what, with which settings, and what came out.
 
-Every figure in README and results/ is read from such records (see tables.py), so that each number
+Every figure in README and results/ is read from such records (see pages/), so that each number
 names its seed, commit, versions, machine and time. A record is a plain dictionary:
 
     {"kind": "train", "recipe": "xception_digits", "stage": "kernel", "space": "K357_E1_D3",

@@ -13,9 +13,9 @@ from html import escape
 from typing import Dict, Sequence
 
 from .arch import Space
+from .pages.markdown import count, duration
 from .plots import choices_figure, front_figure, png
 from .problem import UNITS, Found
-from .tables import count, duration
 
 COLUMNS = {"macs": ("MACs", count), "parameters": ("Parameters", count),
            "latency_ms": ("Latency, ms", "{:.3g}".format),

@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import loader_page, page  # noqa: E402
-from nnabla_ofa import comparison, figures, ranking, records, reliability, tables, trials  # noqa: E402
+from nnabla_ofa import records  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
+from nnabla_ofa.pages import index, ranking, ranks, recipes, reliability, search  # noqa: E402
 
-# Besides a page a recipe: modules that make pages of other records.
-PAGES = (comparison, ranking, page, loader_page, reliability, trials)
+MODULES = (recipes, search, ranking, page, loader_page, reliability, ranks)  # see nnabla_ofa/pages
 
 
 def main(argv=None) -> int:
@@ -36,7 +36,7 @@ def main(argv=None) -> int:
                if getattr(args, name) != parser.get_default(name)]
     try:
         return run(args.records, args.output, args.check, not args.no_plots,
-                   tables.COMMAND + "".join(options))
+                   index.COMMAND + "".join(options))
     except OfaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -45,29 +45,31 @@ def main(argv=None) -> int:
 def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str) -> int:
     """Write or check the pages (and pictures); the exit status. `command` made this call."""
     found = records.read(records_folder)
-    published = figures.read_published(ROOT / "results/published/ofa_xception.csv")
-    others = {name: text for module in PAGES for name, text in module.pages(found).items()}
-    pages = tables.build_tables(found, published, command, others)
+    pages = index.whole(found, MODULES, command)
     if not found:
         print(f"no records under {records_folder}: published figures only")
     if check:
-        names = tables.differing(pages, out)
+        names = index.differing(pages, out)
         for name in names:
             print(f"differs from its records: {out / name}")
         print(f"run `{command}` and commit the pages" if names else
               f"{len(pages)} pages under {out} agree with {len(found)} records")
         return 1 if names else 0
-    out.mkdir(parents=True, exist_ok=True)
-    written = [out / name for name in pages]
-    for name, text in pages.items():
-        (out / name).write_bytes(text.encode("utf-8"))
+    files = {name: text.encode("utf-8") for name, text in pages.items()}
     if plots:
-        from benchmarks import charts  # here: matplotlib takes a second to import
-        from nnabla_ofa import plots as pictures
-        written += pictures.draw(found, out) + charts.draw(found, out)
-    for path in written:
-        print(f"wrote {path}")
+        files.update(pictures(found))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (out / name).write_bytes(content)
+        print(f"wrote {out / name}")
     return 0
+
+
+def pictures(found: list) -> dict:
+    """{file name: PNG} of all modules."""
+    from nnabla_ofa.plots import png  # here: matplotlib takes a second to import
+    return {name: png(figure) for module in MODULES if hasattr(module, "figures")
+            for name, figure in module.figures(found).items()}
 
 
 if __name__ == "__main__":

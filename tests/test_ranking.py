@@ -7,6 +7,7 @@ import pytest
 
 import nnabla_ofa as ofa
 from nnabla_ofa import ranking
+from nnabla_ofa.pages import ranking as ranking_page
 
 CONFIG = ofa.ResNet20(classes=100)
 NET = ofa.Network(CONFIG, CONFIG.space("C4-16_C4-32_C4-64"))
@@ -63,4 +64,14 @@ def test_the_page_says_how_well_each_order_agrees():
     rows = ranking.rows(NET, subnets, [.5, .9, .8, .7, .6, .5], 32)
     first = ranking.summary(rows)[0]
     assert (first["Order by"], first["Subnets"], first["Kendall"]) == ("supernet", 5, "-1.000")
-    assert ranking.pages([]) == {}
+    record = {"kind": "rank", "recipe": "resnet20_cifar10", "name": "cvpr", "results": rows, "space": "C4-16",
+              "seed": 0, "ranks": 1, "seconds": 1.0, "date": "2026-11-21", "commit": None, "versions": {},
+              "machine": {"cpu": "a CPU", "cores": 2, "gpu": None}, "command": "c", "held_out_images": 99}
+    page = ranking_page.pages([record])["ranking.md"]
+    assert "| supernet | 5 |" in page and "| -1.000 |" in page
+    (name, figure), = ranking_page.figures([record]).items()
+    assert f"]({name})" in page and len(figure.axes) == len(ranking.ORDERS)
+    supernet = figure.axes[0]
+    assert supernet.get_title() == "Kendall -1.000"
+    assert list(supernet.lines[0].get_xdata()) == [.9, .8, .7, .6, .5]
+    assert ranking_page.pages([]) == ranking_page.figures([]) == {}

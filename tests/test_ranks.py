@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa import checkpoint, records, train, trials
+from nnabla_ofa import checkpoint, records, train
 from nnabla_ofa.comm import Nccl, Single
 from nnabla_ofa.optimiser import Optimiser
+from nnabla_ofa.pages import ranks as trials
 from nnabla_ofa.recipe import Train, load_recipe
 from nnabla_ofa.stages import Lab, Run
 from nnabla_ofa.step import LossScale, NotFinite, Stepper

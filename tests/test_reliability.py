@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa import checkpoint, reliability, step, train
+from nnabla_ofa import checkpoint, step, train
 from nnabla_ofa.comm import Single
 from nnabla_ofa.data import Augment, TrainLoader, fixed_batches, open_dataset
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.evaluate import Images
+from nnabla_ofa.pages import reliability
 from nnabla_ofa.recipe import load_recipe
 from nnabla_ofa.stages import Lab, Run
 from nnabla_ofa.train import Loop

@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa import comparison, plots, report, tables
+from nnabla_ofa import plots, report
+from nnabla_ofa.pages import index
+from nnabla_ofa.pages import search as comparison
+from nnabla_ofa.pages.markdown import count
 from nnabla_ofa.problem import Problem, cost_function, pareto
 from nnabla_ofa.search import search
 
@@ -87,8 +90,8 @@ def test_every_subnet_has_a_row_and_its_commands(made):
     assert len(rows) == len(record["results"]) > 3
     for number, (text, row) in enumerate(zip(rows, record["results"]), 1):
         cells = re.findall(r"<td.*?>(.*?)</td>", text)
-        assert cells == [str(number), row["subnet"], tables.count(row["macs"]),
-                         tables.count(row["parameters"]), f"{row['valid_top1']:.2%}", f"{row['top1']:.2%}"]
+        assert cells == [str(number), row["subnet"], count(row["macs"]),
+                         count(row["parameters"]), f"{row['valid_top1']:.2%}", f"{row['top1']:.2%}"]
     blocks = [html.unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)][:-1]
     for block, row in zip(blocks, record["results"]):
         for line, runner in zip(block.splitlines(), ("evaluate", "finetune", "export")):
@@ -219,6 +222,7 @@ def test_page_of_a_comparison_says_what_its_rows_say():
     record["search"]["evaluated_before"] = 40
     assert "40 of the 402 different subnets had been evaluated" in comparison.pages([record])["search.md"]
     assert comparison.pages([dict(record, name="other")]) == {}
-    pages = tables.build_tables([record], [], others={"search.md": page})
+    pages = index.whole([record], [comparison])
     assert "- [Search against random draws and hand-made subnets](search.md)" in pages["README.md"]
-    assert pages["search.md"].startswith(page)
+    assert pages["search.md"].startswith(comparison.pages([record])["search.md"])
+    assert list(comparison.figures([record])) == [comparison.picture(record)]

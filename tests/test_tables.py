@@ -12,11 +12,12 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 
-from nnabla_ofa import figures, monitor, plots, records, tables
+from nnabla_ofa import monitor, plots, records
 from nnabla_ofa.errors import OfaError
+from nnabla_ofa.pages import index, markdown, recipes
+from nnabla_ofa.pages.accuracies import read_published
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = ROOT / "results/published/ofa_xception.csv"
 FULL, SMALL = ", ".join(["XP1 7x7 3"] * 8), ", ".join(["XP0.6 3x3 1"] * 8)
 
 
@@ -162,8 +163,8 @@ def test_commit_of_a_checkout(tmp_path):
 # -- tables ----------------------------------------------------------------------------------------
 
 def test_published_figures_alone():
-    published = figures.read_published(PUBLISHED)
-    pages = tables.build_tables([], published)
+    published = read_published(recipes.PUBLISHED)
+    pages = index.whole([], [recipes])
     assert sorted(pages) == ["README.md", "xception_imagenet.md"]
     page = pages["xception_imagenet.md"]
     counts = {"Full network": 2, "Full network, Xception65": 1, "Elastic kernel": 3,
@@ -182,13 +183,13 @@ def test_published_figures_alone():
 
 
 def test_ours_beside_published_under_any_name_of_the_subnet():
-    published = figures.read_published(PUBLISHED)
+    published = read_published(recipes.PUBLISHED)
     row = next(r for r in published if r["stage"] == "expand2" and r["subnet"].count("XP0.8") == 8)
     named = row["subnet"].replace("XP0.8 3x3 1", "XP1 3x3 1")  # depth 1: the same network
     assert named != row["subnet"]
     ours = record("evaluate", "expand2", recipe="xception_imagenet",
                   results=[result(named, top1=0.7, size=224, macs=3.1e9)])
-    page = tables.build_tables([ours], published)["xception_imagenet.md"]
+    page = recipes.pages([ours], published)["xception_imagenet.md"]
     rows = rows_of(page, "Elastic expand ratio 2")
     assert len(rows) == 9
     assert [cells for cells in rows if "0.7000" in cells] == [[
@@ -200,7 +201,7 @@ def test_several_seeds_become_mean_and_deviation():
     values = [0.5, 0.53, 0.56]
     runs = [record(seed=seed, results=[result(top1=top1), result(SMALL, top1 - 0.1, macs=1e6)])
             for seed, top1 in enumerate(values)]
-    page = tables.build_tables(runs, [])["xception_digits.md"]
+    page = recipes.pages(runs, [])["xception_digits.md"]
     text = f"{mean(values):.4f} ± {stdev(values):.4f} (n=3)"
     assert text == "0.5300 ± 0.0300 (n=3)"
     assert [cells[3] for cells in rows_of(page, "Elastic kernel")] == [
@@ -208,13 +209,13 @@ def test_several_seeds_become_mean_and_deviation():
     assert rows_of(page, "Summary") == [[
         "Elastic kernel", "`K357_E1_D3`", "0, 1, 2", "2", "0.03", "3.0 s", "1,000", text,
         "0.4300 ± 0.0300 (n=3)"]]
-    assert tables.build_tables(runs[::-1], []) == tables.build_tables(runs, [])
+    assert recipes.pages(runs[::-1], []) == recipes.pages(runs, [])
 
 
 def test_evaluation_replaces_the_training_runs_figure_and_splits_stay_apart():
     runs = [record("evaluate", results=[result(top1=0.61)]),
             record(results=[result(top1=0.5), result(top1=0.77, split="valid")])]
-    page = tables.build_tables(runs, [])["xception_digits.md"]
+    page = recipes.pages(runs, [])["xception_digits.md"]
     assert [cells[3] for cells in rows_of(page, "Elastic kernel")] == ["0.6100", "0.7700"]
     assert page.index("Split `test`") < page.index("Split `valid`")
     assert rows_of(page, "Summary")[0][-2:] == ["0.6100", "0.6100"]
@@ -224,7 +225,7 @@ def test_fine_tuning_shows_before_above_after():
     run = record("finetune", "expand2", name="subnet", results=[
         result(SMALL, 0.6, when="after"), result(FULL, 0.7, when="after"),
         result(SMALL, 0.4, when="before"), result(FULL, 0.5, when="before")])
-    page = tables.build_tables([run], [])["xception_digits.md"]
+    page = recipes.pages([run], [])["xception_digits.md"]
     rows = rows_of(page, "Extracted subnet, before and after fine-tuning")
     assert [(cells[1], cells[4]) for cells in rows] == [
         ("before", "0.4000"), ("after", "0.6000"), ("before", "0.5000"), ("after", "0.7000")]
@@ -234,13 +235,13 @@ def test_fine_tuning_shows_before_above_after():
 @pytest.mark.parametrize("value, text", [
     (22855952, "22.86 M"), (2415246400, "2.415 G"), (868, "868"), (123456, "123.5 k"), (None, "-")])
 def test_count(value, text):
-    assert tables.count(value) == text
+    assert markdown.count(value) == text
 
 
 @pytest.mark.parametrize("seconds, text", [
     (1.25, "1.2 s"), (42.4, "42 s"), (750, "12.5 min"), (118800, "33.0 h")])
 def test_duration(seconds, text):
-    assert tables.duration(seconds) == text
+    assert markdown.duration(seconds) == text
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -281,17 +282,13 @@ def test_check_lists_differing_pages(tmp_path, capsys):
 
 # -- pictures --------------------------------------------------------------------------------------
 
-def test_pictures_are_those_of_the_page_and_the_same_every_time(tmp_path):
+def test_pictures_are_those_of_the_page_and_the_same_every_time():
     runs = [record(stage="fullnet", history=6, results=[result()]),
             record(history=1, results=[result(), result(SMALL, 0.4, macs=1e6)])]
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        drawn = plots.draw(runs, tmp_path / folder)
-        assert [path.name for path in drawn] == list(tables.pictures(runs, "xception_digits"))
-    page = tables.build_tables(runs, [])["xception_digits.md"]
-    assert all(f"({path.name})" in page for path in drawn) and len(drawn) == 2
-    for path in drawn:
-        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
+    first, second = ({name: plots.png(figure) for name, figure in recipes.figures(runs).items()}
+                     for _ in range(2))
+    page = recipes.pages(runs, [])["xception_digits.md"]
+    assert first == second and len(first) == 2 and all(f"({name})" in page for name in first)
 
 
 def test_epochs_picture_has_every_epoch_of_every_stage():

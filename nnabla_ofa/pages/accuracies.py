@@ -1,12 +1,12 @@
-"""What tables and pictures show: our figures by stage, subnet and image size; published ones."""
+"""What the pages of recipes show: our figures by stage, subnet and image size; published ones."""
 
 from __future__ import annotations
 
 import csv
 from typing import Dict, Iterable, List, NamedTuple, Optional
 
-from .errors import OfaError
-from .nets.xception import parse_arch
+from ..errors import OfaError
+from ..nets.xception import parse_arch
 
 STAGES = {"fullnet": "Full network", "fullnet65": "Full network, Xception65",
           "kernel": "Elastic kernel", "depth1": "Elastic depth 1", "depth2": "Elastic depth 2",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Sequence
 
-from .tables import duration, table
+from .markdown import duration, table
 
 
 def pages(records: Sequence[dict]) -> Dict[str, str]:

@@ -1,60 +1,49 @@
-"""Result pages in Markdown from records (records.py) and published figures: pure functions.
+"""A page a recipe: runs, accuracies of its stages' subnets, published ones beside them; its pictures.
 
-`build_tables(records, published)` gives one page a recipe and an index. Runs of one recipe and
-stage that differ in their seed become "mean ± standard deviation (n)". "-" is what is not there.
+Runs of one recipe and stage that differ in their seed become "mean ± standard deviation (n)".
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import mean, stdev
-from types import MappingProxyType
-from typing import Dict, List, Mapping, Optional, Sequence
+from statistics import mean
+from typing import Dict, List, Optional, Sequence
 
-from .figures import KINDS, STAGES, Key, canonical, collect, main_split, of_recipe
+from .accuracies import KINDS, STAGES, Key, canonical, collect, main_split, of_recipe, read_published
+from .markdown import accuracy, count, duration, run_facts, table
 
 PUBLISHED_RECIPE = "xception_imagenet"  # what results/published/ofa_xception.csv was trained with
-COMMAND = "python runners/tables.py"
+PUBLISHED = Path(__file__).resolve().parents[2] / "results/published/ofa_xception.csv"
+TITLE = "# Results of `"
 Figures = Dict[Key, Dict[int, dict]]
 
 
-def build_tables(records: Sequence[dict], published: Sequence[dict], command: str = COMMAND,
-                 others: Mapping[str, str] = MappingProxyType({})) -> Dict[str, str]:
-    """{path relative to the results folder: Markdown}: a page a recipe, and README.md, the index.
-
-    `records` as records.read gives them, `published` as figures.read_published does: shown on the
-    page of PUBLISHED_RECIPE, which then exists even if nothing of ours was run. others: further
-    pages by name, whose first line is their title. Every page ends with `command`, which
-    regenerates it.
-    """
-    recipes = {record["recipe"] for record in records if record["kind"] in KINDS}
-    recipes = sorted(recipes | ({PUBLISHED_RECIPE} if published else set()))
-    pages = {"README.md": index_page(records, recipes, others), **others}
-    for recipe in recipes:
-        theirs = published if recipe == PUBLISHED_RECIPE else ()
-        pages[f"{recipe}.md"] = recipe_page(records, recipe, theirs)
-    return {name: text + footer(command) for name, text in pages.items()}
+def pages(records: Sequence[dict], published: Optional[Sequence[dict]] = None) -> Dict[str, str]:
+    """A page a recipe. published: rows as `read_published` gives them (default: those of PUBLISHED),
+    shown on the page of PUBLISHED_RECIPE, which then exists even if nothing of ours was run."""
+    published = read_published(PUBLISHED) if published is None else published
+    recipes = set(recipes_of(records)) | ({PUBLISHED_RECIPE} if published else set())
+    return {f"{recipe}.md": recipe_page(records, recipe, published if recipe == PUBLISHED_RECIPE else ())
+            for recipe in sorted(recipes)}
 
 
-def footer(command: str) -> str:
-    """The end of every page: how it is regenerated."""
-    return f"\n\n---\n\nRegenerate with `{command}`; do not edit by hand.\n"
+def figures(records: Sequence[dict]) -> dict:
+    """The pictures that the pages name."""
+    from ..plots import accuracy_macs_figure, epochs_figure
+    return {name: (epochs_figure if name.endswith("-epochs.png") else accuracy_macs_figure)(records, recipe)
+            for recipe in recipes_of(records) for name in pictures(records, recipe)}
 
 
-def differing(pages: Dict[str, str], folder) -> List[str]:
-    """Names of the pages whose file under `folder` is absent or differs."""
-    files = {name: Path(folder) / name for name in pages}
-    return [name for name, path in files.items()
-            if not path.is_file() or path.read_bytes() != pages[name].encode("utf-8")]
+def recipes_of(records: Sequence[dict]) -> List[str]:
+    """The recipes that there are accuracies of."""
+    return sorted({record["recipe"] for record in records if record["kind"] in KINDS})
 
-
-# -- pages -----------------------------------------------------------------------------------------
 
 def recipe_page(records: Sequence[dict], recipe: str, published: Sequence[dict]) -> str:
     """The whole page of one recipe: runs, summary, pictures, a section a stage."""
     runs = of_recipe(records, recipe, *KINDS)
     figures = collect(records, recipe)
-    parts = [f"# Results of `{recipe}`", run_facts(runs) if runs else
+    parts = [f"{TITLE}{recipe}`", run_facts(runs) if runs else
              "Not run here yet: the figures below are the published ones alone."]
     trained = of_recipe(records, recipe, "train")
     if trained:
@@ -68,27 +57,8 @@ def recipe_page(records: Sequence[dict], recipe: str, published: Sequence[dict])
     return "\n\n".join(parts)
 
 
-def index_page(records: Sequence[dict], recipes: Sequence[str], others: Mapping[str, str]) -> str:
-    """results/README.md: a row a recipe, with the last stage that it trained."""
-    rows = []
-    for recipe in recipes:
-        runs, trained = of_recipe(records, recipe, *KINDS), of_recipe(records, recipe, "train")
-        rows.append({
-            "Recipe": f"[{recipe}]({recipe}.md)",
-            "Last space trained": f"`{trained[-1]['space']}`" if trained else "not run yet",
-            "Runs": len(runs),
-            "Time": duration(sum(record["seconds"] for record in runs)) if runs else "-",
-            **extremes(collect(records, recipe), trained[-1]["stage"] if trained else "")})
-    links = [f"- [{text.splitlines()[0].lstrip('# ')}]({name})" for name, text in others.items()]
-    return "\n\n".join([
-        "# Results",
-        "Each page is generated from JSON records, one a run (seed, commit, versions, machine, "
-        "settings, figures),\nand from the published figures in `results/published/`.",
-        table(rows, left=2) if rows else "Nothing was run yet.", *["\n".join(links)] * bool(links)])
-
-
 def pictures(records: Sequence[dict], recipe: str) -> Dict[str, str]:
-    """{file name: caption} of the pictures (plots.py) that one recipe's records are enough for."""
+    """{file name: caption} of the pictures that one recipe's records are enough for."""
     names = {}
     if any(record["history"] for record in of_recipe(records, recipe, "train")):
         names[f"{recipe}-epochs.png"] = "Loss and accuracy over epochs, stage after stage"
@@ -98,27 +68,6 @@ def pictures(records: Sequence[dict], recipe: str) -> Dict[str, str]:
 
 
 # -- sections of a page ----------------------------------------------------------------------------
-
-def run_facts(runs: Sequence[dict]) -> str:
-    """A row a run; machines, versions and commands, which runs share, once each below it."""
-    places: Dict[str, int] = {}
-    rows = []
-    for record in runs:
-        machine = record["machine"]
-        place = (f"{machine['cpu']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}; "
-                 + ", ".join(f"{name} {version}" for name, version in record["versions"].items()))
-        rows.append({
-            "Run": " ".join(dict.fromkeys([record["kind"], record.get("name") or record["stage"]])),
-            "Space": f"`{record['space']}`" if record["space"] else "-",
-            "Seed": record["seed"], "Ranks": record["ranks"],
-            "Time": duration(record["seconds"]), "Date": record["date"],
-            "Commit": f"`{record['commit']}`" if record["commit"] else "none",
-            "Made on": f"[{places.setdefault(place, len(places) + 1)}]"})
-    commands = dict.fromkeys(record["command"] for record in runs)
-    return "\n\n".join(["## Runs", table(rows, left=2),
-                        "\n".join(f"- [{number}] {place}" for place, number in places.items()),
-                        "```\n" + "\n".join(commands) + "\n```"])
-
 
 def summary(trained: Sequence[dict], figures: Figures) -> str:
     """A row a stage: how long, how fast (means over seeds), how accurate at both ends."""
@@ -213,45 +162,6 @@ def result_table(figures: Dict[Key, List[dict]], published: Sequence[dict]) -> s
     text = table(rows, left=1 if rows[0]["Fine-tuning"] == "-" else 2)
     notes = "; ".join(f"[{i}] {source}" for i, source in enumerate(sources, 1))
     return f"{text}\n\nPublished figures: {notes}." if notes else text
-
-
-# -- cells -----------------------------------------------------------------------------------------
-
-def table(rows: Sequence[dict], left: int = 1) -> str:
-    """A Markdown table of {column: cell}; the first `left` columns left-aligned.
-
-    A column of nothing but "-" is left out, unless it is a top-1 column of ours.
-    """
-    columns = [column for column in rows[0]
-               if column.startswith("Top-1") or any(row[column] != "-" for row in rows)]
-    lines = [columns, [":--" if i < left else "--:" for i in range(len(columns))]]
-    lines += [[str(row[column]) for column in columns] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def accuracy(values: Sequence[float]) -> str:
-    """"0.6512", or "0.6512 ± 0.0031 (n=3)" (sample standard deviation), or "-" of no values."""
-    if len(values) < 2:
-        return f"{values[0]:.4f}" if values else "-"
-    return f"{mean(values):.4f} ± {stdev(values):.4f} (n={len(values)})"
-
-
-def count(value: Optional[float]) -> str:
-    """Four digits and the unit: "23.55 M", "2.415 G", "868"; "-" of None."""
-    if value is None:
-        return "-"
-    for unit, size in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
-        if value >= size:
-            whole = len(str(int(value / size)))
-            return f"{value / size:.{4 - whole}f}{unit}"
-    return f"{value:g}"
-
-
-def duration(seconds: float) -> str:
-    """"42 s", "12.5 min" or "33.0 h"."""
-    if seconds < 120:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _distinct(values) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, Sequence
 
-from .tables import duration, run_facts, table
+from .markdown import duration, run_facts, table
 
 RANKS = "reliability_ranks"  # the "recipe" of such records, as scripts/reliability/ranks.py writes them
 HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",

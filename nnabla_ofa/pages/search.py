@@ -13,8 +13,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from pymoo.indicators.hv import Hypervolume
 
-from .problem import UNITS, front
-from .tables import run_facts, table
+from ..problem import UNITS, front
+from .markdown import run_facts, table
 
 SPLITS = {"valid_top1": "held-out", "top1": "test"}
 LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "hand-made subnets"}
@@ -60,6 +60,22 @@ def beaten(rows: Sequence[dict], others: Sequence[dict], cost: str, top1: str) -
     """Share of `others` that one of `rows` equals or beats in both cost and top-1."""
     return mean(any(row[cost] <= other[cost] and row[top1] >= other[top1] for row in rows)
                 for other in others)
+
+
+def figures(records: Sequence[dict]) -> dict:
+    """The fronts of each comparison, every method and seed, on the images they were chosen by."""
+    from ..plots import front_figure
+    return {picture(record): front_figure(points(record), {}, record["search"]["objective"],
+                                          "held-out images") for record in compared(records)}
+
+
+def points(record: dict) -> Dict[str, List[List[Tuple[float, float]]]]:
+    """(cost, held-out top-1) of the fronts, by the label of their method."""
+    cost, lines = record["search"]["objective"], {}
+    for (method, _), rows in fronts(record).items():
+        lines.setdefault(LABELS.get(method, method), []).append(
+            [(row[cost], row["valid_top1"]) for row in rows])
+    return lines
 
 
 # The page ----------------------------------------------------------------------------------------
@@ -149,5 +165,5 @@ def spread(values: Sequence[float], digits: int) -> str:
 
 
 def picture(record: dict) -> str:
-    """The file name of a comparison's picture (plots.py)."""
+    """The file name of a comparison's picture."""
     return f"search-{record['recipe']}.png"

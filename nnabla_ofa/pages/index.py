@@ -1,0 +1,54 @@
+"""results/ as a whole: the pages of several modules, and README.md, their index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Dict, List, Mapping, Sequence
+
+from .accuracies import KINDS, collect, of_recipe
+from .markdown import duration, table
+from .recipes import TITLE, extremes
+
+COMMAND = "python runners/tables.py"
+
+
+def whole(records: Sequence[dict], modules: Sequence[ModuleType], command: str = COMMAND) -> Dict[str, str]:
+    """{file name: Markdown} of all modules, and of the index. Every page ends with `command`, which
+    regenerates it."""
+    pages = {name: text for module in modules for name, text in module.pages(records).items()}
+    return {name: text + footer(command) for name, text in
+            {"README.md": index_page(records, pages), **pages}.items()}
+
+
+def index_page(records: Sequence[dict], pages: Mapping[str, str]) -> str:
+    """results/README.md: a row a recipe, with the last stage that it trained; links to other pages."""
+    recipes = [Path(name).stem for name, text in pages.items() if text.startswith(TITLE)]
+    rows = []
+    for recipe in recipes:
+        runs, trained = of_recipe(records, recipe, *KINDS), of_recipe(records, recipe, "train")
+        rows.append({
+            "Recipe": f"[{recipe}]({recipe}.md)",
+            "Last space trained": f"`{trained[-1]['space']}`" if trained else "not run yet",
+            "Runs": len(runs),
+            "Time": duration(sum(record["seconds"] for record in runs)) if runs else "-",
+            **extremes(collect(records, recipe), trained[-1]["stage"] if trained else "")})
+    links = [f"- [{text.splitlines()[0].lstrip('# ')}]({name})" for name, text in pages.items()
+             if Path(name).stem not in recipes]
+    return "\n\n".join([
+        "# Results",
+        "Each page is generated from JSON records, one a run (seed, commit, versions, machine, "
+        "settings, figures),\nand from the published figures in `results/published/`.",
+        table(rows, left=2) if rows else "Nothing was run yet.", *["\n".join(links)] * bool(links)])
+
+
+def footer(command: str) -> str:
+    """The end of every page: how it is regenerated."""
+    return f"\n\n---\n\nRegenerate with `{command}`; do not edit by hand.\n"
+
+
+def differing(pages: Dict[str, str], folder) -> List[str]:
+    """Names of the pages whose file under `folder` is absent or differs."""
+    files = {name: Path(folder) / name for name in pages}
+    return [name for name, path in files.items()
+            if not path.is_file() or path.read_bytes() != pages[name].encode("utf-8")]
