@@ -17,7 +17,7 @@ from .nnp import INPUT, silence
 from .supernet import Network
 
 OPSET, IR_VERSION = 13, 7  # of ONNX 1.8 (2020): old enough for every runtime
-INSTALL = ".venv/bin/pip install --no-deps -r requirements-onnx.txt"
+INSTALL = "pip install --no-deps -r requirements-onnx.txt"
 
 
 class Packages(NamedTuple):

@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = str(ROOT / "tests" / "tiny.yaml")
 CLASSES = tuple("0123456789")
 SUBNETS = {"xception": (load_recipe(TINY).net, "K357_E0.6+0.8+1_D123", "XP0.6 5x5 3, XP1 3x3 1"),
-           "resnet20": (ofa.ResNet20(), "C4-16_C4-32_C4-64", "8-8-8-8-8-8-16-8-32-8-32-8-32-32-64-32-64-32-64-64")}
+           "resnet20": (ofa.ResNet20(), "C4-16_C4-32_C4-64",
+                        "8-8-8-8-8-8-16-8-32-8-32-8-32-32-64-32-64-32-64-64")}
 
 
 def why_no_onnx():
@@ -120,7 +121,8 @@ def test_onnx_describes_itself_and_its_shapes(tmp_path):
         assert [dim.dim_param or dim.dim_value for dim in shape] == [first, 3, 16, 16]
 
 
-@pytest.mark.parametrize("name", ["XP0.6 5x5 3, XP1 3x3 1", "XP1 7x7 3, XP1 7x7 3", "XP0.8 3x3 2, XP0.6 7x7 3"])
+@pytest.mark.parametrize("name", ["XP0.6 5x5 3, XP1 3x3 1", "XP1 7x7 3, XP1 7x7 3",
+                                  "XP0.8 3x3 2, XP0.6 7x7 3"])
 def test_nnabla_nas_subnet_round_trip(tmp_path, name):
     net, _ = supernet()
     net = net.extract(name)
