@@ -84,10 +84,10 @@ def export(net: Network, path, form: str, about: Mapping, images: np.ndarray) ->
     TOLERANCE, with the same top-1 on each; else OfaError, and `path` is as it was. Returns the
     largest difference of a logit, relative to the largest logit.
     """
-    path, size, (fold, batch_size) = Path(path), images.shape[-1], (about["bn_folded"], about["batch_size"])
+    fold, batch_size = about["bn_folded"], about["batch_size"]
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / f"network{FORMATS[form].suffix}"
-        FORMATS[form].save(net, made, about, size, fold, batch_size)
+        FORMATS[form].save(net, made, about, images.shape[-1], fold, batch_size)
         loaded = FORMATS[form].load(made, about)
         difference = compare(net.logits(images), in_batches(loaded, images, batch_size), path)
         checkpoint.write_atomically(path, made.read_bytes())
