@@ -35,14 +35,18 @@ def base_parser(description: str) -> argparse.ArgumentParser:
     return p
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that every runner on data has."""
+def parser(description: str, output: str = "") -> argparse.ArgumentParser:
+    """A parser with the arguments that every runner on data has.
+
+    output: what the file of a required --output is; else that is the folder of the run.
+    """
     p = base_parser(description)
     p.add_argument("--recipe", help="name under args/ or path of a YAML file (default: "
                    f"{IMAGENET} where data is named, else {DIGITS})")
     p.add_argument("--data", default=os.environ.get("OFA_DATA") or None,
                    help="dataset folder, or digits (default: OFA_DATA, else what the recipe says)")
-    p.add_argument("--output", type=Path, help="folder of the run (default: runs/<recipe>)")
+    p.add_argument("--output", type=Path, required=bool(output),
+                   help=output or "folder of the run (default: runs/<recipe>)")
     return p
 
 

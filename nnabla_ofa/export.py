@@ -1,102 +1,125 @@
-"""Checkpoints of sony/nnabla-nas (its OFA-Xception), in and out.
+"""A stand-alone network as a file for other programs: written, read back, compared, then put in place.
 
-nnabla-nas stores .h5 files with names of its own and float64 kernel matrices; every value is read
-through float32. Its format has no place for our `order` index, so a network whose channels were
-sorted cannot be written to it, except at full depth, where `order` does not exist.
+    nnp         NNabla's exchange format (nnp.py)       onnx    everybody's (onnx_file.py)
+    nnabla-nas  its checkpoints (nnabla_nas.py): weights, and no graph
 """
 
 from __future__ import annotations
 
-import re
+import tempfile
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Callable, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
 
-import h5py
 import numpy as np
 
-from .checkpoint import read_hdf5
+from . import checkpoint, nnabla_nas, nnp, onnx_file
+from .data import Augment
 from .errors import OfaError
-from .nets.xception import Xception
+from .evaluate import Images
+from .nnp import INPUT, OUTPUT
 from .supernet import Network
 
-_SEPARABLE = {"depthwise/W": "dwconv/_W", "pointwise/W": "pointwise/_W"}
-_ELASTIC = {"depthwise/W": "_depth_conv{n}/dwconv/conv/_W",
-            "depthwise/7to5": "_depth_conv{n}/dwconv/7to5_matrix",
-            "depthwise/5to3": "_depth_conv{n}/dwconv/5to3_matrix",
-            "pointwise/W": "_point_linear{n}/ptconv/conv/_W"}
-
-# (our layer and parameter, nnabla-nas's name of it); the first rule that matches serves.
-_RULES: Tuple[Tuple[str, Callable], ...] = (
-    (r"stem/(\d)/(conv|bn)/(\w+)",
-     lambda m: f"{('first_conv', 'second_conv')[int(m[1])]}/{m[2]}/_{m[3]}"),
-    (r"(entry|exit)/(\d)/skip/conv/W", lambda m: f"{m[1]}blocks/{m[2]}/_skip/_W"),
-    (r"(entry|exit)/(\d)/skip/bn/(\w+)", lambda m: f"{m[1]}blocks/{m[2]}/_skipbn/_{m[3]}"),
-    (r"(entry|exit)/(\d)/(\d)/bn/(\w+)",
-     lambda m: f"{m[1]}blocks/{m[2]}/rep/sepconv{int(m[3]) + 1}/bn/_{m[4]}"),
-    (r"(entry|exit)/(\d)/(\d)/(\w+/W)",
-     lambda m: f"{m[1]}blocks/{m[2]}/rep/sepconv{int(m[3]) + 1}/{_SEPARABLE[m[4]]}"),
-    (r"middle/(\d+)/(\d)/bn/(\w+)",
-     lambda m: f"middleblocks/{m[1]}/_point_linear{int(m[2]) + 1}/bn/bn/_{m[3]}"),
-    (r"middle/(\d+)/(\d)/(\w+/\w+)",
-     lambda m: f"middleblocks/{m[1]}/" + _ELASTIC[m[3]].format(n=int(m[2]) + 1)),
-    (r"exit/(\d)/bn/(\w+)", lambda m: f"expand_block{m[1]}/bn/_{m[2]}"),
-    (r"exit/(\d)/(\w+/W)", lambda m: f"expand_block{m[1]}/{_SEPARABLE[m[2]]}"),
-    (r"classifier/affine/(\w+)", lambda m: f"classifier/linear/_{m[1]}"),
-)
+TOLERANCE = 1e-4  # of the largest logit; float32 in another order of sums is about 1e-6
 
 
-def nnabla_nas_name(name: str) -> str:
-    """nnabla-nas's name of one of our Xception parameters."""
-    for pattern, rename in _RULES:
-        match = re.fullmatch(pattern, name)
-        if match:
-            return rename(match)
-    raise OfaError(f"parameter {name!r} has no name in nnabla-nas")
+class Format(NamedTuple):
+    """save(net, path, about, size, fold, batch_size); load(path, about) -> (images -> logits);
+    usage(path, about) -> Python statements (imports, `net` and `classes` of a file, `y` of images `x`)."""
+
+    suffix: str
+    save: Callable
+    load: Callable
+    usage: Callable
 
 
-def load_nnabla_nas(path, widths: Sequence[int], classes: int, **config) -> Network:
-    """The supernet of an nnabla-nas .h5 checkpoint of OFA-Xception, strictly.
+FORMATS: Dict[str, Format] = {
+    "nnp": Format(".nnp", nnp.save, nnp.load, nnp.usage),
+    "onnx": Format(".onnx", onnx_file.save, onnx_file.load, onnx_file.usage),
+    "nnabla-nas": Format(".h5", lambda net, path, about, *_: nnabla_nas.save_nnabla_nas(net, path, about),
+                         nnabla_nas.loaded_logits, nnabla_nas.usage)}
 
-    widths: its `base_stage_width` (8 integers); classes: its `num_classes`; config: other fields of
-    `Xception` that differ from the defaults. The space follows from what is stored: with kernel
-    matrices it is the whole one, else that of a full network. Raises OfaError naming what is
-    missing, unknown or misshapen.
+
+def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] = None) -> None:
+    """OfaError if such a file cannot be written, whatever the network."""
+    if path.suffix != FORMATS[form].suffix:
+        raise OfaError(f"--output {path}: the name of a file of format {form} ends in {FORMATS[form].suffix}")
+    if path.is_dir():
+        raise OfaError(f"--output {path} is a folder: name the file")
+    if batch_size is not None and batch_size < 1:
+        raise OfaError(f"--batch-size {batch_size} is not 1 or more")
+    if form == "nnabla-nas" and (fold or batch_size):
+        raise OfaError("--format nnabla-nas holds the weights as they are trained and no graph: leave "
+                       "out --fold and --batch-size")
+    if form == "onnx":
+        onnx_file.packages()
+
+
+def describe(net: Network, classes, augment: Augment, size: int, fold: bool = False,
+             batch_size: Optional[int] = None) -> Dict[str, object]:
+    """What a file carries beside weights, JSON-able."""
+    from . import __version__
+    settings = {f.name: getattr(net.config, f.name) for f in fields(net.config)
+                if getattr(net.config, f.name) != f.default or f.name == "family"}
+    return {"arch": str(net.space.largest()), "net": settings, "classes": list(classes),
+            "image_size": size, "mean": list(augment.mean), "std": list(augment.std),
+            "valid_resize": augment.valid_resize, "bn_folded": fold, "batch_size": batch_size,
+            "input": f"{INPUT}: float32 ({batch_size or 'N'}, 3, {size}, {size}), RGB, (pixel / 255 - mean) "
+                     "/ std; of an image the centre square of short side / valid_resize, resized",
+            "output": f"{OUTPUT}: logits ({batch_size or 'N'}, {net.config.classes})",
+            "versions": {"nnabla_ofa": __version__, **checkpoint.versions()}}
+
+
+def sample(images: Images, size: int, count: int = 64) -> np.ndarray:
+    """`count` of the images, or all if there are fewer, from all over the set: (N, 3, size, size)."""
+    places = np.linspace(0, len(images.indices) - 1, min(count, len(images.indices))).astype(np.int64)
+    chosen = replace(images, indices=images.indices[places])
+    return np.concatenate([batch for _, batch, _ in chosen.batches(size)])
+
+
+def export(net: Network, path, form: str, about: Mapping, images: np.ndarray) -> float:
+    """Write a stand-alone network, as `about` (see `describe`) says, to `path`, atomically.
+
+    The file is read back first, and must give the network's logits on `images` (N, 3, H, W) to
+    TOLERANCE, with the same top-1 on each; else OfaError, and `path` is as it was. Returns the
+    largest difference of a logit, relative to the largest logit.
     """
-    arrays = _read(path)
-    blocks = len({name.split("/")[1] for name in arrays if name.startswith("middleblocks/")})
-    first = arrays.get("middleblocks/0/_depth_conv1/dwconv/conv/_W")
-    if first is None:
-        raise OfaError(f"{path} is not an OFA-Xception checkpoint of nnabla-nas: it has no "
-                       "middleblocks/0/_depth_conv1/dwconv/conv/_W")
-    elastic = "middleblocks/0/_depth_conv1/dwconv/5to3_matrix" in arrays
-    space = "K357_E0.6+0.8+1_D123" if elastic else f"K{first.shape[-1]}_E1_D3"
-    config = Xception(classes=classes, widths=tuple(widths), middle_blocks=blocks, **config)
-    net = Network(config, config.space(space))
-    ours = {nnabla_nas_name(name): name for name in net.declared() if not name.endswith("/order")}
-    found = {ours.get(name, name): array for name, array in arrays.items()}
-    found.update({name: np.arange(p.shape[0], dtype=np.float32)
-                  for name, p in net.declared().items() if name.endswith("/order")})
-    net.set_arrays(found, str(path))
-    return net
+    fold, batch_size = about["bn_folded"], about["batch_size"]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / f"network{FORMATS[form].suffix}"
+        FORMATS[form].save(net, made, about, images.shape[-1], fold, batch_size)
+        loaded = FORMATS[form].load(made, about)
+        difference = compare(net.logits(images), in_batches(loaded, images, batch_size), path)
+        checkpoint.write_atomically(path, made.read_bytes())
+    return difference
 
 
-def save_nnabla_nas(net: Network, path) -> None:
-    """Write a supernet as nnabla-nas would; OfaError where its format cannot hold it."""
-    arrays = net.arrays()
-    for name in [name for name in arrays if name.endswith("/order")]:
-        if not np.array_equal(arrays[name], np.arange(len(arrays[name]))):
-            raise OfaError(f"nnabla-nas cannot hold {name}: this network's channels were sorted; "
-                           "export it before sorting, or extract a subnet")
-        del arrays[name]
-    with h5py.File(Path(path), "w") as file:
-        for index, (name, array) in enumerate(arrays.items()):
-            dataset = file.create_dataset(nnabla_nas_name(name), data=array)
-            dataset.attrs["index"] = index
-            dataset.attrs["need_grad"] = not name.endswith(("/mean", "/var"))
+def in_batches(logits: Callable, images: np.ndarray, batch_size: Optional[int]) -> np.ndarray:
+    """Logits of all images, by a function of just `batch_size` images (None: of any number)."""
+    size = batch_size or len(images)
+    whole = np.resize(images, (-(-len(images) // size) * size, *images.shape[1:]))  # repeats the first ones
+    return np.concatenate([logits(whole[i:i + size]) for i in range(0, len(whole), size)])[:len(images)]
 
 
-def _read(path) -> dict:
-    try:
-        return read_hdf5(path)
-    except ValueError as error:
-        raise OfaError(f"cannot read {path} as an nnabla-nas checkpoint (.h5): {error}") from error
+def compare(expected: np.ndarray, found: np.ndarray, path) -> float:
+    """The difference that `export` returns; OfaError if it is too large, or not a number."""
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    wrong = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    if wrong or not difference <= TOLERANCE:
+        raise OfaError(f"{path} is not written: it would give another top-1 on {wrong} of {len(expected)} "
+                       f"images, logits that differ by {difference:.1e} of the largest (allowed are 0 and "
+                       f"{TOLERANCE:.0e}); with --device cudnn:half try --device cpu")
+    return float(difference)
+
+
+def usage(path, form: str, about: Mapping) -> List[str]:
+    """Lines of Python that classify the image file IMAGE.jpg with the file of `export`."""
+    imports, opening, run = FORMATS[form].usage(str(path), about)
+    side, cut = about["image_size"], (1 - 1 / about["valid_resize"]) / 2  # `cut`: the share off each side
+    repeat = f".repeat({about['batch_size']}, 0)" if about["batch_size"] else ""
+    return [f"import json, numpy as np; from PIL import Image, ImageOps; {imports}", opening,
+            'image = Image.open("IMAGE.jpg").convert("RGB")',
+            f"x = np.float32(ImageOps.fit(image, ({side}, {side}), Image.BILINEAR, {cut:.6g}))",
+            f"x = (x / 255 - np.float32({about['mean']})) / np.float32({about['std']})",
+            f"x = x.transpose(2, 0, 1)[None]{repeat}",
+            f"{run}; print(classes[y[0].argmax()])"]

@@ -7,7 +7,7 @@ from typing import Optional, Sequence
 
 from .checkpoint import MAGIC, load_network
 from .errors import OfaError
-from .export import load_nnabla_nas
+from .nnabla_nas import load_nnabla_nas
 from .supernet import Network
 
 

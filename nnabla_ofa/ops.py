@@ -35,6 +35,7 @@ class Mode:
                 then the graph has no gradient, and a fast one reads the weights once, when it is built.
     track:      with batch_stat, running statistics follow the batches (one-arch networks only).
     fast:       the fused CPU functions, channel-major (C, H, W, N) between images and global mean.
+    folded:     convolutions have a bias `b` that stands for their BN (`weights.fold_bn`); not with fast.
     """
 
     batch_stat: bool
@@ -42,6 +43,7 @@ class Mode:
     fast: bool = False
     bn_eps: float = 1e-5
     bn_decay: float = 0.9
+    folded: bool = False
 
 
 def fast_by_default() -> bool:
@@ -264,8 +266,9 @@ def conv_bn(x, layer: ConvBn, mode: Mode, statistics=None, residual=None) -> nn.
     weight = _get(layer, "conv/W")
     weight = _rows(weight, layer.w_out, None)
     weight = weight if layer.w_in == layer.full_in else weight[:, :layer.w_in]
-    y = F.convolution(x, weight, pad=(layer.kernel // 2,) * 2, stride=(layer.stride,) * 2)
-    y = batch_normalization(y, layer, mode, layer.w_out, None, statistics)
+    bias = _get(layer, "conv/b") if mode.folded else None
+    y = F.convolution(x, weight, bias, pad=(layer.kernel // 2,) * 2, stride=(layer.stride,) * 2)
+    y = y if mode.folded else batch_normalization(y, layer, mode, layer.w_out, None, statistics)
     y = y if residual is None else y + residual
     return F.relu(y) if layer.relu_out else y
 
@@ -279,8 +282,8 @@ def separable(x, layer: Separable, mode: Mode, statistics=None, residual=None) -
     weight = _rows(_get(layer, "pointwise/W"), layer.w_out, order)
     if layer.w_in < layer.full_in:
         weight = weight[:, :layer.w_in]
-    y = F.convolution(y, weight)
-    y = batch_normalization(y, layer, mode, layer.w_out, order, statistics)
+    y = F.convolution(y, weight, _get(layer, "pointwise/b") if mode.folded else None)
+    y = y if mode.folded else batch_normalization(y, layer, mode, layer.w_out, order, statistics)
     y = y if residual is None else y + residual
     return F.relu(y) if layer.relu_out else y
 
@@ -358,17 +361,13 @@ def _fast(layer: Union[ConvBn, Separable], mode: Mode) -> kernels.Layer:
 
 def _folded(layer: Union[ConvBn, Separable], mode: Mode) -> kernels.Folded:
     """The layer's weights as they are now: those of its subnet alone, BN folded in."""
-    from .weights import slice_arrays  # that file is below this one in the reading order
+    from .weights import folded_convolution, slice_arrays  # that file is below this one
     own = slice_arrays({name: _get(layer, name[len(layer.name) + 1:]).d.astype(np.float32)
                         for name in parameters(layer)}, [layer])
-    gamma, beta, mean, var = (own[f"{layer.name}/bn/{key}"].ravel().astype(np.float64)
-                              for key in ("gamma", "beta", "mean", "var"))
-    scale = gamma / np.sqrt(var + mode.bn_eps)
-    bias, column = beta - mean * scale, scale.astype(np.float32).reshape(-1, 1, 1, 1)
+    weight, bias = folded_convolution(own, layer, mode.bn_eps)
     if isinstance(layer, ConvBn):
-        return kernels.Folded(own[f"{layer.name}/conv/W"] * column, bias, stride=layer.stride)
-    return kernels.Folded(own[f"{layer.name}/pointwise/W"] * column, bias,
-                          own[f"{layer.name}/depthwise/W"], relu_in=layer.relu_in)
+        return kernels.Folded(weight, bias, stride=layer.stride)
+    return kernels.Folded(weight, bias, own[f"{layer.name}/depthwise/W"], relu_in=layer.relu_in)
 
 
 def linear(x, layer: Linear, mode: Mode, dropout_mask=None) -> nn.Variable:
@@ -383,7 +382,7 @@ def batch_normalization(x, layer, mode: Mode, width: int, order, statistics=None
     gamma, beta = (_rows(_get(layer, f"bn/{key}"), width, order, axis=1) for key in ("gamma", "beta"))
     stored = _get(layer, "bn/mean"), _get(layer, "bn/var")
     if not mode.batch_stat:
-        mean, var = (nn.Variable.from_numpy_array(_rows_of_array(v.d, width, order)) for v in stored)
+        mean, var = (_rows_of_statistics(v, width, order) for v in stored)
         return F.batch_normalization(x, beta, gamma, mean, var, eps=mode.bn_eps, batch_stat=False)
     mean, var = stored if mode.track else (None, None)
     y, *moments = F.batch_normalization(x, beta, gamma, mean, var, decay_rate=mode.bn_decay,
@@ -414,8 +413,11 @@ def _rows(weight: nn.Variable, width: int, order, axis: int = 0) -> nn.Variable:
     return weight[:width] if axis == 0 else weight[:, :width]
 
 
-def _rows_of_array(array: np.ndarray, width: int, order) -> np.ndarray:
-    return array[:, :width] if order is None else array[:, order]
+def _rows_of_statistics(stored: nn.Variable, width: int, order) -> nn.Variable:
+    """As `_rows`, of what BN refuses to take from another function: a copy, or itself if it is whole."""
+    if order is None and stored.shape[1] == width:
+        return stored
+    return nn.Variable.from_numpy_array(stored.d[:, :width] if order is None else stored.d[:, order])
 
 
 # Cost ------------------------------------------------------------------------------------------

@@ -81,6 +81,32 @@ def folded_kernel(own: Arrays, layer: Separable) -> np.ndarray:
     return weight
 
 
+def folded_convolution(own: Arrays, layer, eps: float) -> Tuple[np.ndarray, np.ndarray]:
+    """Weights and bias of a stand-alone layer's convolution with its BN: W' x + b = BN(W x).
+
+    Of a `Separable` it is the pointwise one. eps: what BN adds to the variance.
+    """
+    gamma, beta, mean, var = (own[f"{layer.name}/bn/{key}"].ravel().astype(np.float64) for key in _BN)
+    scale = gamma / np.sqrt(var + eps)
+    weight = own[f"{layer.name}/{convolution(layer)}/W"] * scale.astype(np.float32).reshape(-1, 1, 1, 1)
+    return weight, (beta - mean * scale).astype(np.float32)
+
+
+def fold_bn(arrays: Arrays, layers: Sequence[Layer], eps: float) -> Arrays:
+    """A stand-alone network's arrays with a bias `<convolution>/b` in place of each BN."""
+    folded = {name: array for name, array in arrays.items() if "/bn/" not in name}
+    for layer in flat(layers):
+        if not isinstance(layer, Linear):
+            name = f"{layer.name}/{convolution(layer)}"
+            folded[f"{name}/W"], folded[f"{name}/b"] = folded_convolution(arrays, layer, eps)
+    return folded
+
+
+def convolution(layer: Layer) -> str:
+    """The convolution that a layer's BN follows."""
+    return "conv" if isinstance(layer, ConvBn) else "pointwise"
+
+
 # Sorting ---------------------------------------------------------------------------------------
 
 class Group(NamedTuple):
@@ -131,8 +157,7 @@ def groups(layers: Sequence[Layer]) -> List[Group]:
 def _importance(arrays: Arrays, layer: Layer) -> np.ndarray:
     if isinstance(layer, Linear):
         return np.abs(arrays[f"{layer.name}/affine/W"]).sum(axis=1)
-    key = "conv/W" if isinstance(layer, ConvBn) else "pointwise/W"
-    return np.abs(arrays[f"{layer.name}/{key}"]).sum(axis=(0, 2, 3))
+    return np.abs(arrays[f"{layer.name}/{convolution(layer)}/W"]).sum(axis=(0, 2, 3))
 
 
 def _permute_columns(arrays: Arrays, layer: Layer, order: np.ndarray) -> None:
@@ -148,7 +173,7 @@ def _permute_columns(arrays: Arrays, layer: Layer, order: np.ndarray) -> None:
 
 def _permute_rows(arrays: Arrays, layer: Layer, order: np.ndarray) -> None:
     """The weights that write channels, to give them in `order`."""
-    weight = f"{layer.name}/{'conv' if isinstance(layer, ConvBn) else 'pointwise'}/W"
+    weight = f"{layer.name}/{convolution(layer)}/W"
     arrays[weight] = arrays[weight][order]
     for key in _BN:
         name = f"{layer.name}/bn/{key}"

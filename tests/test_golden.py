@@ -64,7 +64,7 @@ def test_nnabla_nas_checkpoint_gives_its_logits(nas, kernels):
 
 
 def test_nnabla_nas_checkpoint_round_trip(nas, tmp_path):
-    from nnabla_ofa.export import save_nnabla_nas
+    from nnabla_ofa.nnabla_nas import save_nnabla_nas
     net, _, _, _ = nas
     save_nnabla_nas(net, tmp_path / "back.h5")
     again = ofa.load(tmp_path / "back.h5", widths=net.config.widths, classes=10)

@@ -62,6 +62,13 @@ def test_cuda_extension_is_of_the_same_nnabla():
     assert cuda["nnabla-ext-cuda120"] == pins("requirements.txt", "3.10")["nnabla"]
 
 
+def test_converter_is_of_the_same_nnabla_and_onnx_of_every_python():
+    for python in ("3.8", "3.9", "3.10"):
+        onnx = pins("requirements-onnx.txt", python)
+        assert onnx["nnabla-converter"] == pins("requirements.txt", python)["nnabla"]
+        assert onnx.keys() == {"nnabla-converter", "onnx", "onnxruntime"}
+
+
 def test_installed_versions_are_the_pinned_ones():
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     installed = metadata.version("nnabla")

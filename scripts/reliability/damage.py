@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 import nnabla_ofa as ofa
-from nnabla_ofa import checkpoint, export, records
+from nnabla_ofa import checkpoint, nnabla_nas, records
 from nnabla_ofa.data.datasets import open_dataset
 from nnabla_ofa.data.decode import read_image
 from nnabla_ofa.errors import OfaError
@@ -122,7 +122,7 @@ def read_network(path: Path):
 
 def write_nnabla_nas(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    export.save_nnabla_nas(network(), folder / "nas.h5")
+    nnabla_nas.save_nnabla_nas(network(), folder / "nas.h5")
     return folder / "nas.h5"
 
 
