@@ -18,8 +18,6 @@ from nnabla_ofa import cli, export  # noqa: E402
 def main(args) -> None:
     export.check(args.format, args.output, args.fold, args.batch_size)
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    if args.image_size is not None:
-        args.overrides.append(f"data.valid_sizes=[{args.image_size}]")
     net, run = cli.open_network(args)
     arch, size = net.arch(args.subnet), max(run.recipe.data.valid_sizes)
     alone = net.extract(arch) if net.space.single() else run.lab.calibrated(net, arch, size)
@@ -41,6 +39,6 @@ if __name__ == "__main__":
                         help="one name a block, or one for all (default: the largest; a subnet's own)")
     parser.add_argument("--format", choices=tuple(export.FORMATS), required=True)
     parser.add_argument("--fold", action="store_true", help="fold BN into the convolutions")
-    parser.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
+    parser.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time (default: any number)")
     cli.run(main, parser.parse_args())
