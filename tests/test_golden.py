@@ -67,9 +67,9 @@ def test_nnabla_nas_checkpoint_round_trip(nas, tmp_path):
     from nnabla_ofa.nnabla_nas import save_nnabla_nas
     net, _, _, _ = nas
     save_nnabla_nas(net, tmp_path / "back.h5")
-    again = ofa.load(tmp_path / "back.h5", widths=net.config.widths, classes=10)
+    again = ofa.load(tmp_path / "back.h5", widths=net.config.widths, classes=10).arrays()
     for name, array in net.arrays().items():
-        assert np.array_equal(array, again.arrays()[name]), name
+        assert np.array_equal(array, again[name]), name
 
 
 def test_foreign_checkpoint_needs_its_widths(shared):
