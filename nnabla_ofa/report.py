@@ -133,7 +133,8 @@ def commands(number: int, subnet: str, asked: dict) -> str:
     return "\n".join([
         f"python runners/evaluate.py {chosen} --image-size {asked['image_size']}",
         f"python runners/finetune.py {chosen} --save subnet-{number}.h5",
-        f"python runners/export.py {chosen} --format onnx --output subnet-{number}.onnx"])
+        f"python runners/export.py {chosen} --image-size {asked['image_size']} "
+        f"--format onnx --output subnet-{number}.onnx"])
 
 
 def provenance(record: dict) -> str:
