@@ -15,6 +15,7 @@ from scipy.stats import kendalltau, pearsonr
 
 from .arch import Arch
 from .checkpoint import write_atomically
+from .cost import CostModel
 from .errors import OfaError
 
 
@@ -76,12 +77,12 @@ def rows(net, subnets: Mapping[str, Subnet], predicted: Sequence[float], image_s
 
     numbers: the sum of the numbers in its text; for widths of all channels, the last one included.
     """
-    found = []
-    for (name, subnet), value in zip(subnets.items(), predicted):
-        cost = net.cost(subnet.arch, image_size)
+    found, costs = [], CostModel(net, image_size)([subnet.arch for subnet in subnets.values()])
+    for i, ((name, subnet), value) in enumerate(zip(subnets.items(), predicted)):
         numbers = sum(map(float, re.findall(r"\d+(?:\.\d+)?", subnet.text)))
         found.append({"name": name, "subnet": subnet.text, "actual": subnet.accuracy, "predicted": value,
-                      "parameters": cost.parameters, "macs": cost.macs, "numbers": numbers})
+                      "parameters": int(costs.parameters[i]), "macs": int(costs.macs[i]),
+                      "numbers": numbers})
     return found
 
 

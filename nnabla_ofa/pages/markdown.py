@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import mean, stdev
-from typing import Dict, Optional, Sequence
+from typing import Callable, Dict, Optional, Sequence
 
 
 def table(rows: Sequence[dict], left: int = 1) -> str:
@@ -41,6 +41,11 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def page(title: str, records: Sequence[dict], section: Callable[[dict], str]) -> str:
+    """A page of some records: how they were made, then a section each."""
+    return "\n\n".join([f"# {title}", run_facts(records), *map(section, records)])
 
 
 def run_facts(runs: Sequence[dict]) -> str:

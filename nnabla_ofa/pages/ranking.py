@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Sequence, Tuple
 
 from ..ranking import ORDERS, summary
-from .markdown import run_facts, table
+from .markdown import page, table
 
 
 def ranked(records: Sequence[dict]) -> List[dict]:
@@ -16,10 +16,7 @@ def ranked(records: Sequence[dict]) -> List[dict]:
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"ranking.md": Markdown of all rankings in `records`}, {} where there is none."""
     found = ranked(records)
-    if not found:
-        return {}
-    parts = ["# How well a supernet orders its subnets", run_facts(found), *map(section, found)]
-    return {"ranking.md": "\n\n".join(parts)}
+    return {"ranking.md": page("How well a supernet orders its subnets", found, section)} if found else {}
 
 
 def section(record: dict) -> str:

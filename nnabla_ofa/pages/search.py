@@ -14,7 +14,7 @@ import numpy as np
 from pymoo.indicators.hv import Hypervolume
 
 from ..problem import UNITS, front
-from .markdown import run_facts, table
+from .markdown import page, table
 
 SPLITS = {"valid_top1": "held-out", "top1": "test"}
 LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "hand-made subnets"}
@@ -83,10 +83,8 @@ def points(record: dict) -> Dict[str, List[List[Tuple[float, float]]]]:
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"search.md": Markdown of all comparisons in `records`}, {} where there is none."""
     found = compared(records)
-    if not found:
-        return {}
-    parts = ["# Search against random draws and hand-made subnets", run_facts(found), *map(section, found)]
-    return {"search.md": "\n\n".join(parts)}
+    title = "Search against random draws and hand-made subnets"
+    return {"search.md": page(title, found, section)} if found else {}
 
 
 def section(record: dict) -> str:
