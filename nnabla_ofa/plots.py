@@ -200,6 +200,35 @@ def scatter_figure(panels: Sequence[Tuple[str, str, Sequence[float], Sequence[fl
     return figure
 
 
+def variants_figure(panels: Dict[str, Sequence[Dict[str, Dict[str, float]]]],
+                    labels: Dict[str, str]) -> Figure:
+    """Top-1 of variants, a panel a comparison: per seed {variant: {kind of subnet: top-1}}.
+
+    labels: of the kinds. A dot a seed, a line through the means.
+    """
+    figure = Figure(figsize=(2.5 * len(panels) + 1, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (title, seeds) in zip(axes, panels.items()):
+        names = list(seeds[0])
+        for kind, colour, marker in zip(labels, COLOURS, MARKERS):
+            for seed in seeds:
+                axis.plot(range(len(names)), [seed[name][kind] for name in names], marker, ls="", ms=4,
+                          color=colour, alpha=0.6, mew=0)
+            axis.plot(range(len(names)), [mean(seed[name][kind] for seed in seeds) for name in names],
+                      color=colour, lw=1.2)
+        axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+        axis.set_title(title, fontsize=10)
+        axis.grid(axis="y", color="#dddddd", lw=0.8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("top-1, test images")
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(handles=[Line2D([], [], color=colour, marker=marker, ms=4, label=label)
+                           for label, colour, marker in zip(labels.values(), COLOURS, MARKERS)],
+                  loc="outside upper left", ncols=len(labels), frameon=False, fontsize=9)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The picture as PNG."""
     file = io.BytesIO()

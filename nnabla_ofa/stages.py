@@ -48,6 +48,8 @@ class Lab:
         data = self.recipe.data
         everything, test = open_dataset(data.source, data.max_unreadable)
         self.train, valid = split(everything, data.held_out, self.seed)
+        if data.train_images and data.train_images < len(self.train):
+            _, self.train = split(self.train, data.train_images / len(self.train), self.seed)
         chosen = calibration_indices(len(self.train), data.calibration_images, self.seed)
         self.classes = everything.classes
         self.calibration = self._images(self.train, chosen)

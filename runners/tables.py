@@ -16,9 +16,9 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import loader_page, page  # noqa: E402
 from nnabla_ofa import records  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
-from nnabla_ofa.pages import index, ranking, ranks, recipes, reliability, search  # noqa: E402
+from nnabla_ofa.pages import ablations, index, ranking, ranks, recipes, reliability, search  # noqa: E402
 
-MODULES = (recipes, search, ranking, page, loader_page, reliability, ranks)  # see nnabla_ofa/pages
+MODULES = (recipes, ablations, search, ranking, page, loader_page, reliability, ranks)  # see nnabla_ofa/pages
 
 
 def main(argv=None) -> int:

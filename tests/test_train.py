@@ -47,6 +47,14 @@ def test_draws_depend_on_seed_stage_epoch_and_step_alone():
     assert draw(0, "kernel", 1, 2) not in others
 
 
+def test_fewer_training_images_leave_the_others_alone():
+    few, all_of_them = (Lab(load_recipe(TINY, [f"data.train_images={n}"]), 0, Single()) for n in (100, 5000))
+    assert len(few.train) == 100 and np.bincount(few.train.labels).tolist() == pytest.approx([10] * 10, abs=1)
+    for split in ("valid", "test"):
+        np.testing.assert_array_equal(*(getattr(lab, split).dataset.labels for lab in (few, all_of_them)))
+    assert len(all_of_them.train) == len(Lab(load_recipe(TINY), 0, Single()).train)
+
+
 def test_every_image_size_and_sandwich_are_drawn():
     config = ofa.Xception()
     net = ofa.Network(config, config.space("K357_E1_D123"))

@@ -25,6 +25,12 @@ def accuracy(values: Sequence[float]) -> str:
     return f"{mean(values):.4f} ± {stdev(values):.4f} (n={len(values)})"
 
 
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and sample standard deviation, "0.61 ± 0.02"; one value alone."""
+    text = f"{mean(values):.{digits}f}"
+    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
+
+
 def count(value: Optional[float]) -> str:
     """Four digits and the unit: "23.55 M", "2.415 G", "868"; "-" of None."""
     if value is None:

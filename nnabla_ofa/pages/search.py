@@ -7,14 +7,14 @@ the held-out images that chose it, and on the test images. Hand-made subnets are
 
 from __future__ import annotations
 
-from statistics import mean, stdev
+from statistics import mean
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from pymoo.indicators.hv import Hypervolume
 
 from ..problem import UNITS, front
-from .markdown import page, table
+from .markdown import page, spread, table
 
 SPLITS = {"valid_top1": "held-out", "top1": "test"}
 LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "hand-made subnets"}
@@ -154,12 +154,6 @@ def verdict(record: dict) -> str:
         wins = sum(volumes["nsga2", seed] > volumes["random", seed] for seed in seeds)
         parts.append(f"in {wins} of {len(seeds)} seeds on the {split} images")
     return f"NSGA-II's front has a larger hypervolume than random search's {' and '.join(parts)}."
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean and sample standard deviation, "0.61 ± 0.02"; one value alone."""
-    text = f"{mean(values):.{digits}f}"
-    return f"{text} ± {stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
 def picture(record: dict) -> str:

@@ -1,0 +1,168 @@
+"""Does each decision pay? One small training, again with one thing changed at a time.
+
+    python benchmarks/ablations.py --data cifar10            # seed 0; then --seed 1, --seed 2
+    python runners/tables.py                                 # the page, from the records
+
+All variants of a comparison train equally many subnets on equally many images (epochs times images
+times subnets a step). The stages that a variant has in common with the base, the full network
+always, are trained once. A run that was killed goes on when its command is repeated. The records go
+to the run's folder; those copied to results/records/ become results/ablations.md.
+"""
+
+import copy
+import shutil
+import sys
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, List
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+
+from nnabla_ofa import cli, records, weights  # noqa: E402
+from nnabla_ofa.checkpoint import load_network  # noqa: E402
+from nnabla_ofa.data import calibration_indices  # noqa: E402
+from nnabla_ofa.recipe import Recipe  # noqa: E402
+from nnabla_ofa.stages import Lab, Run  # noqa: E402
+from nnabla_ofa.supernet import Network  # noqa: E402
+
+RECIPE = "xception_cifar10_small"
+RANDOM_SUBNETS = 8
+CALIBRATION_IMAGES = (128, 256, 512, 1024, 2048, 4096)
+
+
+@contextmanager
+def unsorted():
+    """Channels stay as they are before the expand stages."""
+    with mock.patch.object(Network, "sort_channels", lambda net: None):
+        yield
+
+
+@contextmanager
+def bare_permutation():
+    """Channels are sorted, but where a shorter block ends they come out in their new order."""
+    permute = weights._permute_rows
+
+    def forgetful(arrays, layer, order):
+        before = arrays.get(f"{layer.name}/order")
+        permute(arrays, layer, order)
+        if before is not None:
+            arrays[f"{layer.name}/order"] = before
+
+    with mock.patch.object(weights, "_permute_rows", forgetful):
+        yield
+
+
+def trained_with(recipe: Recipe, **changes) -> Recipe:
+    """The recipe with other values of `train`, and epochs after the first stage for equal passes."""
+    changed = replace(recipe, train=replace(recipe.train, **changes))
+    factor = recipe.train.subnets_per_step / changed.train.subnets_per_step
+    return replace(changed, stages=(recipe.stages[0], *(
+        replace(stage, epochs=round(stage.epochs * factor)) for stage in recipe.stages[1:])))
+
+
+def direct(recipe: Recipe) -> Recipe:
+    """From the full network to the whole space in one stage, as long as all of them."""
+    first, *others = recipe.stages
+    return replace(recipe, stages=(first, replace(
+        others[-1], start=first.space, epochs=sum(stage.epochs for stage in others))))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training beside the base: a recipe made of the base's, what else differs, stages in common."""
+
+    comparison: str
+    name: str
+    change: Callable[[Recipe], Recipe] = lambda recipe: recipe
+    context: Callable = nullcontext
+    shared: int = 1
+
+    @property
+    def folder(self) -> str:
+        return f"{self.comparison}, {self.name}".replace(", ", "-").replace(" ", "_")
+
+
+BASE = {"sorting": "exact", "subnets a step": "2", "schedule": "stages, uniform draws",
+        "distillation": "from the full network"}  # what the base is called in each comparison
+VARIANTS = (
+    Variant("sorting", "bare permutation", context=bare_permutation, shared=4),
+    Variant("sorting", "none", context=unsorted, shared=4),
+    Variant("subnets a step", "1", lambda recipe: trained_with(recipe, subnets_per_step=1)),
+    Variant("subnets a step", "4", lambda recipe: trained_with(recipe, subnets_per_step=4)),
+    Variant("schedule", "stages, sandwich rule",
+            lambda recipe: trained_with(recipe, subnets_per_step=3, sandwich=True)),
+    Variant("schedule", "one stage, sandwich rule",
+            lambda recipe: direct(trained_with(recipe, subnets_per_step=3, sandwich=True))),
+    Variant("distillation", "none", lambda recipe: trained_with(recipe, distill=0.0)))
+
+
+def main(args) -> None:
+    args.recipe = args.recipe or RECIPE
+    run, start = cli.open_run(args), time.time()
+    base = Run(run.lab, run.output / f"seed{run.lab.seed}" / "base", run.command, run.kernels)
+    rows = [{"comparison": comparison, "variant": name, **row}
+            for found in [measured(base)] for comparison, name in BASE.items() for row in found]
+    for variant in VARIANTS:
+        rows += [{"comparison": variant.comparison, "variant": variant.name, **row}
+                 for row in measured(derived(base, variant), variant.context)]
+    for count in CALIBRATION_IMAGES:
+        rows += [{"comparison": "calibration", "variant": str(count), **row}
+                 for row in judged(calibrated_with(base.lab, count), network(base))]
+    run.record("benchmark", "ablations", base.recipe.stages[-1].space, [], rows, time.time() - start,
+               "ablations")
+
+
+def derived(base: Run, variant: Variant) -> Run:
+    """The run of a variant; what it shares with the base, which is done, is copied into its folder."""
+    lab = copy.copy(base.lab)
+    lab.recipe = variant.change(base.recipe)
+    run = Run(lab, base.output.parent / variant.folder, base.command, base.kernels)
+    for stage in base.recipe.stages[:variant.shared]:
+        if not run.weights(stage).exists():
+            run.folder(stage).mkdir(parents=True, exist_ok=True)
+            shutil.copy(base.weights(stage), run.weights(stage))
+    return run
+
+
+def measured(run: Run, context: Callable = nullcontext) -> List[dict]:
+    """Train what is missing; rows of its network, with the seconds that its own stages trained."""
+    run.say(f"--- {run.output.name}")
+    with context():
+        run.up_to(run.recipe.stages[-1].space)
+    seconds = sum(epoch["seconds"] for record in records.read(run.output / "records")
+                  for epoch in record["history"])
+    return [{**row, "train_seconds": round(seconds, 1)} for row in judged(run.lab, network(run))]
+
+
+def network(run: Run) -> Network:
+    """The supernet of the last stage."""
+    net = load_network(run.weights(run.recipe.stages[-1]))
+    net.kernels = run.kernels
+    return net
+
+
+def judged(lab: Lab, net: Network) -> List[dict]:
+    """Test rows of the largest, the smallest and the same few random subnets; `which` tells."""
+    draw = np.random.default_rng(0)
+    archs = [net.space.largest(), net.space.smallest(),
+             *(net.space.sample(draw) for _ in range(RANDOM_SUBNETS))]
+    names = ["largest", "smallest", *["random"] * RANDOM_SUBNETS]
+    size = max(lab.recipe.data.valid_sizes)
+    return [{"which": name, **row} for name, row in
+            zip(names, lab.rows(net, archs, say=lambda text: None, sizes=(size,)))]
+
+
+def calibrated_with(lab: Lab, count: int) -> Lab:
+    """The same data with BN statistics from `count` images."""
+    other = copy.copy(lab)
+    other.calibration = other._images(lab.train, calibration_indices(len(lab.train), count, lab.seed))
+    return other
+
+
+if __name__ == "__main__":
+    cli.run(main, cli.parser(__doc__.splitlines()[0]).parse_args())

@@ -1,0 +1,102 @@
+"""results/ablations.md: what each decision of training and calibration changes.
+
+A record (benchmarks/ablations.py), one a seed, has a row a subnet: comparison, variant, which one
+(largest, smallest or random), train_seconds where it was trained, and the keys of any result.
+The first variant of a comparison is the recipe as it is.
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Dict, List, Sequence
+
+from .markdown import accuracy, duration, run_facts, spread, table
+
+SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones"}
+HEADINGS = {
+    "sorting": "Sorting channels before the expand stages. Bare permutation forgets that a layer which ends "
+               "its block\nat a smaller depth must give its channels in the trunk's order.",
+    "subnets a step": "Subnets that share an update.",
+    "schedule": "Shrinking in stages, or all choices at once; the sandwich rule trains the largest, the "
+                "smallest and one\nrandom subnet in every update.",
+    "distillation": "Soft targets of the frozen full network in the elastic stages.",
+    "calibration": "Training images that the BN statistics of an extracted subnet are taken from."}
+
+
+def compared(records: Sequence[dict], recipe: str = "") -> List[dict]:
+    """The records that are ablations, of one recipe if it is named."""
+    return [record for record in records if record["kind"] == "benchmark"
+            and record.get("name") == "ablations" and recipe in ("", record["recipe"])]
+
+
+def pages(records: Sequence[dict]) -> Dict[str, str]:
+    """{"ablations.md": Markdown of all ablations in `records`}, {} where there is none."""
+    found = compared(records)
+    if not found:
+        return {}
+    parts = ["# What each decision pays", run_facts(found), _NOTE]
+    for recipe in recipes_of(found):
+        seeds = compared(found, recipe)
+        parts += [f"## `{recipe}`", f"![Top-1 of every variant and seed]({picture(recipe)})"]
+        parts += [f"### {comparison.capitalize()}\n\n{HEADINGS.get(comparison, '')}\n\n"
+                  + table(lines(seeds, comparison)) for comparison in comparisons(seeds)]
+    return {"ablations.md": "\n\n".join(parts)}
+
+
+_NOTE = """Top-1 on the test images, mean ± standard deviation over seeds; the first row of each table is the
+recipe as it is. *Change*, in points of top-1, is the difference from that row, seed by seed: what the
+variants of a seed have in common (full network, held-out images) cancels. All variants of a comparison
+train equally many subnets on equally many images; the time is that of the stages of a variant's own."""
+
+
+def recipes_of(records: Sequence[dict]) -> List[str]:
+    """The recipes compared, each once."""
+    return list(dict.fromkeys(record["recipe"] for record in records))
+
+
+def comparisons(records: Sequence[dict]) -> List[str]:
+    """The comparisons in the order of their rows."""
+    return list(dict.fromkeys(row["comparison"] for record in records for row in record["results"]))
+
+
+def top1(record: dict, comparison: str) -> Dict[str, Dict[str, float]]:
+    """{variant: {key of SUBNETS: top-1, the mean of several}} of one seed."""
+    found: Dict[str, Dict[str, List[float]]] = {}
+    for row in record["results"]:
+        if row["comparison"] == comparison:
+            found.setdefault(row["variant"], {}).setdefault(row["which"], []).append(row["top1"])
+    return {variant: {which: mean(values) for which, values in own.items()}
+            for variant, own in found.items()}
+
+
+def lines(seeds: Sequence[dict], comparison: str) -> List[dict]:
+    """The table of one comparison: a row a variant."""
+    by_seed = [top1(record, comparison) for record in seeds]
+    base, *others = by_seed[0]
+    found = []
+    for variant in (base, *others):
+        seconds = [row["train_seconds"] for record in seeds for row in record["results"]
+                   if (row["comparison"], row["variant"]) == (comparison, variant)
+                   and row.get("train_seconds")]
+        line = {"Variant": variant, "Time": duration(mean(seconds)) if seconds else "-"}
+        for which, label in SUBNETS.items():
+            line[f"Top-1, {label}"] = accuracy([own[variant][which] for own in by_seed])
+            line[f"Change, {label}"] = "-" if variant == base else spread(
+                [100 * (own[variant][which] - own[base][which]) for own in by_seed], 1)
+        found.append(line)
+    return found
+
+
+def picture(recipe: str) -> str:
+    """The file name of a recipe's picture."""
+    return f"ablations-{recipe}.png"
+
+
+def figures(records: Sequence[dict]) -> dict:
+    """A panel a comparison: top-1 of every variant, seed and kind of subnet."""
+    from ..plots import variants_figure
+    found = compared(records)
+    return {picture(recipe): variants_figure(
+        {comparison: [top1(record, comparison) for record in compared(found, recipe)]
+         for comparison in comparisons(compared(found, recipe))}, SUBNETS)
+        for recipe in recipes_of(found)}
