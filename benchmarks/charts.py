@@ -7,6 +7,7 @@ import math
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from nnabla_ofa.plots import COLOURS, GREY, MARKERS
 
@@ -62,6 +63,10 @@ def curves(record: dict) -> Figure:
                             if (row["axis"], row["contender"]) == (varied, name))
             axis.plot(*zip(*points), color=colour(name), marker=MARKERS[i], ms=4, label=name)
         axis.set(xscale="log", yscale="log", xlabel="GMACs of a batch")
+        for scale in (axis.xaxis, axis.yaxis):  # 1, 2, 5, 10, ... written out
+            scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            scale.set_minor_locator(NullLocator())
         axis.set_title(f"varied: {varied}", loc="left", fontsize=10)
         tidy(axis)
     figure.axes[0].set_ylabel("ms a training step")

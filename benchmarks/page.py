@@ -9,6 +9,7 @@ from nnabla_ofa.pages.markdown import count, table
 SETTINGS = {"big": "128 px, full width", "cifar": "32 px, quarter width"}
 GOALS = {"training": {"nnabla-nas": 20, "PyTorch": 1.5, "limit": 0.6},
          "evaluation": {"PyTorch": 1.5, "onnxruntime": 1 / 1.3}}
+OVERHEAD = 0.05  # of a step, at most
 TORCH = ("PyTorch", "PyTorch channels_last")
 CONTENDERS = ("ours", "NNabla", "nnabla-nas", *TORCH, "onnxruntime")
 
@@ -63,6 +64,11 @@ def step_page(found: Dict[str, dict]) -> Optional[str]:
         parts += ["## As work grows", "One training step, from the largest subnet at 128 px, batch 8, full "
                   "width, one thing varied at a time.", "![Curves](step-curves.png)",
                   curve_table(found["curve"])]
+    if "overhead" in found:
+        parts += ["## Overhead", "The training loop on random subnets, one a step: what its parts take "
+                  f"beside computing. The goal is\nunder {OVERHEAD:.0%} at full width. Meanwhile a thread "
+                  "prepares images, in a core's time ([loader](loader.md)).",
+                  overhead_table(found["overhead"])]
     if "ranks" in found:
         parts += ["## Processes or threads", "The same update, of the same images: one process of two "
                   "threads makes two passes, two processes (`mpirun -n 2`) of one thread one each.",
@@ -207,6 +213,19 @@ def ranks_table(record: dict) -> str:
                    "Update, ms": ms(row["median"]),
                    "of it all-reduce, ms": ms(row["all_reduce"]) if row["processes"] > 1 else "-"}
                   for row in record["results"]])
+
+
+def overhead_table(record: dict) -> str:
+    """A row a part of the training loop, milliseconds and share of a step by setting."""
+    whole = {row["setting"]: row["median"] for row in record["results"] if row["part"] == "step"}
+    parts = {s: {row["part"]: row["median"] for row in record["results"]
+                 if row["setting"] == s and row["part"] != "step"} for s in whole}
+    rows = [{"Part": part, **{f"{s}: {SETTINGS.get(s, '')}": f"{ms(own[part])} ({own[part] / whole[s]:.2%})"
+                              for s, own in parts.items()}} for part in parts[next(iter(whole))]]
+    rows += [{"Part": "all of these", **{f"{s}: {SETTINGS.get(s, '')}": f"{ms(sum(own.values()))} "
+              f"({sum(own.values()) / whole[s]:.2%})" for s, own in parts.items()}},
+             {"Part": "a step", **{f"{s}: {SETTINGS.get(s, '')}": ms(whole[s]) for s in parts}}]
+    return table(rows)
 
 
 def population_page(record: Optional[dict]) -> Optional[str]:

@@ -5,6 +5,7 @@
     python benchmarks/step.py --memory                     # peak memory of a training step
     python benchmarks/step.py --curve batch                # cost as work grows; or all curves
     python benchmarks/step.py --ranks                      # two processes against two threads
+    python benchmarks/step.py --overhead                   # what the training loop adds to computing
     python benchmarks/step.py --device cudnn               # the same table on an NVIDIA GPU
     python runners/tables.py                               # the page and its pictures, from the records
 
@@ -46,6 +47,9 @@ def main(args) -> None:
     start = time.time()
     if args.ranks:
         rows, name, key = ranks.measure(args), "ranks", ("setting", "processes")
+    elif args.overhead:
+        import overhead  # initialises NNabla here
+        rows, name, key = overhead.measure(args), "overhead", ("setting",)
     elif args.memory:
         rows, name, key = memory(args), "memory", ("setting", "contender")
     elif args.curve is not None:
@@ -166,6 +170,7 @@ if __name__ == "__main__":
     what.add_argument("--memory", action="store_true", help="peak memory instead of time")
     what.add_argument("--curve", nargs="?", const="", choices=("", *jobs.CURVES), metavar="AXIS",
                       help="cost as one of batch, image size, width, subnet grows")
+    what.add_argument("--overhead", action="store_true", help="what the training loop adds")
     what.add_argument("--ranks", action="store_true", help="two processes against one")
     parser.add_argument("--device", choices=("cpu", "cudnn"), default="cpu")
     parser.add_argument("--quick", action="store_true", help="tiny networks: does it work at all?")

@@ -168,32 +168,40 @@ class Run:
         return Loop(net, stage, self.recipe, self.lab.seed, self.lab.train, folder, self.lab.comm,
                     validate, teachers, fingerprint, self.accept_changes).run()
 
-    def finetune(self, net: Network, subnet: Optional[str], save: Optional[Path] = None) -> Path:
-        """Extract a subnet, train it alone, judge it before and after; the file it is saved to."""
+    def finetune(self, net: Network, subnet: Optional[str], save: Optional[Path] = None,
+                 scratch: bool = False, name: Optional[str] = None) -> Path:
+        """Extract a subnet, train it alone, judge it before and after; the file it is saved to.
+
+        scratch: from new weights instead, to compare with. name: of the record.
+        """
         if subnet is None:
             raise OfaError('name a subnet: --subnet "XP1 7x7 2, ..." (the recipe names none)')
-        start, settings = time.time(), self.recipe.finetune
+        start, settings, kind = time.time(), self.recipe.finetune, "scratch" if scratch else "finetune"
         arch = net.arch(subnet)
+        stage = Stage(kind, str(arch.canonical()), settings.epochs, settings.lr)
         alone = net.extract(arch)
+        if scratch:
+            alone = Network.create(alone.config, alone.space, self.lab.seed)
+            alone.info = dict(net.info, subnet=stage.space)
         alone.kernels = self.kernels
-        stage = Stage("finetune", str(arch.canonical()), settings.epochs, settings.lr)
-        folder = self.output / f"finetune-{zlib.crc32(stage.space.encode()):08x}"
-        self.say(f"before fine-tuning of {arch}:")
-        before = self.lab.rows(alone, [None], say=self.say)
+        folder = self.output / f"{kind}-{zlib.crc32(stage.space.encode()):08x}"
+        rows = [] if scratch else self._finetuned(alone, arch, "before")
         with lock(folder, self.lab.comm):
             history = self.fit(alone, stage, folder, {})
             alone = self.lab.calibrated(alone, None, max(self.recipe.data.valid_sizes))
-            self.say("after fine-tuning:")
-            after = self.lab.rows(alone, [None], say=self.say)
-            rows = [{**row, "subnet": str(arch), "when": when}
-                    for when, found in (("before", before), ("after", after)) for row in found]
-            self.record("finetune", "finetune", net.info.get("space", ""), history, rows,
-                        time.time() - start)
+            rows += self._finetuned(alone, arch, "scratch" if scratch else "after")
+            self.record("finetune", kind, net.info.get("space", ""), history, rows, time.time() - start, name)
             path = save or folder / "subnet.h5"
             if self.lab.comm.rank == 0:
                 alone.save(path)
         self.say(f"saved: {path}")
         return path
+
+    def _finetuned(self, alone: Network, arch: Arch, when: str) -> List[dict]:
+        """Rows of a subnet "before" or "after" fine-tuning, or trained from "scratch"."""
+        self.say(f"trained from scratch, {arch}:" if when == "scratch" else f"{when} fine-tuning, {arch}:")
+        return [{**row, "subnet": str(arch), "when": when}
+                for row in self.lab.rows(alone, [None], say=self.say)]
 
     def record(self, kind: str, stage: str, space: str, history, rows, seconds: float,
                name: Optional[str] = None, **more) -> Optional[dict]:

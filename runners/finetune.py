@@ -15,7 +15,7 @@ from nnabla_ofa import cli  # noqa: E402
 def main(args) -> None:
     net, run = cli.open_network(args)
     alone = str(net.space.largest()) if net.space.single() else None
-    run.finetune(net, args.subnet or alone or run.recipe.finetune.subnet, args.save)
+    run.finetune(net, args.subnet or alone or run.recipe.finetune.subnet, args.save, args.scratch, args.name)
 
 
 if __name__ == "__main__":
@@ -24,6 +24,9 @@ if __name__ == "__main__":
     parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
                         help="one name a block, or one for all (default: the recipe's; a subnet's own)")
     parser.add_argument("--save", type=Path, help="where the subnet goes (default: in the run's folder)")
+    parser.add_argument("--scratch", action="store_true",
+                        help="train it from new weights instead, to see what the supernet's are worth")
+    parser.add_argument("--name", help="name of the record, where there are several")
     parser.add_argument("--accept-changes", action="store_true",
                         help="resume although recipe or data changed since the checkpoint")
     cli.run(main, parser.parse_args())

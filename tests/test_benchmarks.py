@@ -72,6 +72,14 @@ def test_ranks_share_the_images_of_an_update(tmp_path, mpirun):
     assert one["images"] == two["images"] == 8 and two["all_reduce"] > 0 == one["all_reduce"]
 
 
+def test_overhead_is_that_of_the_training_loop(tmp_path):
+    run("step", "--quick", "--overhead", "--records", tmp_path)
+    seconds = {row["part"]: row["median"] for row in rows(tmp_path, "overhead")}
+    whole = seconds.pop("step")
+    assert len(seconds) == 5 and min(seconds.values()) > 0 and sum(seconds.values()) < whole
+    assert "| building the graph | " in page.overhead_table(*records.read(tmp_path))
+
+
 COUNT = """import sys; sys.path.insert(0, 'benchmarks')
 from {module} import Xception41
 net = Xception41({job})

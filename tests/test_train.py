@@ -290,6 +290,17 @@ def test_a_finetuning_of_other_weights_is_not_resumed(tmp_path):
         run.finetune(second, "XP1 3x3 3")
 
 
+def test_a_subnet_trained_from_scratch_has_nothing_of_the_supernet(tmp_path):
+    run = tiny_run(tmp_path)
+    config = dataclasses.replace(run.recipe.net, classes=10)
+    supernets = [ofa.Network.create(config, "K357_E1_D3", seed) for seed in (0, 1)]
+    first, second = (ofa.load(run.finetune(net, "XP1 3x3 3", tmp_path / f"{i}.h5", scratch=True)).arrays()
+                     for i, net in enumerate(supernets))  # the second finds the first's checkpoints
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    record = json.loads((tmp_path / "records/tiny/finetune-scratch.json").read_text())
+    assert {row["when"] for row in record["results"]} == {"scratch"} and len(record["history"]) == 1
+
+
 def test_finetuned_subnet_reloads_to_the_same_logits(tmp_path):
     run = tiny_run(tmp_path, "stages.fullnet.epochs=1")
     run.up_to("K7_E1_D3")

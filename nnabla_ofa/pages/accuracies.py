@@ -19,7 +19,8 @@ _FINETUNING = {"extracted": "before", "finetuned": "after"}  # as the published 
 
 
 class Key(NamedTuple):
-    """What an accuracy belongs to; `when` is "before" or "after" fine-tuning, else None."""
+    """What an accuracy belongs to; `when` is "before" or "after" fine-tuning, "scratch" of a
+    subnet trained alone from new weights, else None."""
 
     stage: str
     split: str

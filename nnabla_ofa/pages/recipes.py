@@ -14,6 +14,7 @@ from .markdown import accuracy, count, duration, run_facts, table
 
 PUBLISHED_RECIPE = "xception_imagenet"  # what results/published/ofa_xception.csv was trained with
 PUBLISHED = Path(__file__).resolve().parents[2] / "results/published/ofa_xception.csv"
+FINETUNING = {None: "-", "before": "before", "after": "after", "scratch": "none, from scratch"}  # of "when"
 TITLE = "# Results of `"
 Figures = Dict[Key, Dict[int, dict]]
 
@@ -144,10 +145,10 @@ def result_table(figures: Dict[Key, List[dict]], published: Sequence[dict]) -> s
         names.setdefault(key[:2], rows[0]["subnet"])
     subnets = [subnet for subnet, _ in names]
     rows = []
-    for subnet, when in sorted(names, key=lambda key: (subnets.index(key[0]), key[1] == "after")):
+    for subnet, when in sorted(names, key=lambda key: (subnets.index(key[0]), [*FINETUNING].index(key[1]))):
         found = {size: ours.get((subnet, when, size), []) for size in sizes}
         known = next((result[0] for result in found.values() if result), {})
-        row = {"Subnet": f"`{short_name(names[subnet, when])}`", "Fine-tuning": when or "-",
+        row = {"Subnet": f"`{short_name(names[subnet, when])}`", "Fine-tuning": FINETUNING[when],
                "Parameters": count(known.get("parameters"))}
         row.update({f"MACs, {size} px": count(result[0]["macs"] if result else None)
                     for size, result in found.items()})
