@@ -1,4 +1,4 @@
-"""Regenerate every result table and picture under results/ from the records of runs.
+"""Regenerate every result table and picture under results/, and README's, from the records of runs.
 
     python runners/tables.py              # write pages (Markdown) and pictures (PNG)
     python runners/tables.py --check      # exit 1 if a committed page differs from its records
@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import loader_page, page  # noqa: E402
 from nnabla_ofa import records  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
-from nnabla_ofa.pages import ablations, index, ranking, ranks, recipes, reliability, search  # noqa: E402
+from nnabla_ofa.pages import ablations, headline, index, ranking, ranks, recipes, reliability, search  # noqa: E402
 
 MODULES = (recipes, ablations, search, ranking, page, loader_page, reliability, ranks)  # see nnabla_ofa/pages
 
@@ -45,7 +45,7 @@ def main(argv=None) -> int:
 def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str) -> int:
     """Write or check the pages (and pictures); the exit status. `command` made this call."""
     found = records.read(records_folder)
-    pages = index.whole(found, MODULES, command)
+    pages = {**index.whole(found, MODULES, command), **headline.readme(out.parent / "README.md", found)}
     if not found:
         print(f"no records under {records_folder}: published figures only")
     if check:

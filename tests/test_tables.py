@@ -14,7 +14,7 @@ import pytest
 
 from nnabla_ofa import monitor, plots, records
 from nnabla_ofa.errors import OfaError
-from nnabla_ofa.pages import index, markdown, recipes
+from nnabla_ofa.pages import headline, index, markdown, recipes
 from nnabla_ofa.pages.accuracies import read_published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -230,6 +230,30 @@ def test_fine_tuning_shows_before_above_after():
     assert [(cells[1], cells[4]) for cells in rows] == [
         ("before", "0.4000"), ("after", "0.6000"), ("before", "0.5000"), ("after", "0.7000")]
     assert "## Summary" not in page and "## Elastic expand ratio 2" not in page
+
+
+def test_the_readmes_table_follows_the_records(tmp_path):
+    runs = [record(stage="fullnet", results=[result(top1=0.8), result(top1=0.7, size=24)]),
+            record(stage="expand2", results=[result(top1=0.82), result(SMALL, 0.6, macs=2e6)]),
+            record("search", "search", results=[result(SMALL, 0.65, macs=3e6)]),
+            record("finetune", "finetune", results=[result(SMALL, 0.7, macs=3e6, when="scratch"),
+                                                    result(SMALL, 0.75, macs=3e6, when="after")])]
+    runs = [{**run, "recipe": headline.RECIPE} for run in runs]
+    path, (start, end) = tmp_path / "README.md", headline.MARKERS
+    assert headline.readme(path, runs) == {}  # no file
+    path.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    assert headline.readme(path, []) == {}
+    text = headline.readme(path, runs)["../README.md"]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")]
+             for line in text.splitlines() if line.startswith("|")][2:]
+    assert [(line[0], line[3], line[4]) for line in lines] == [
+        ("Full network, trained alone", "0.8000", "0.7211"),
+        ("The same inside the supernet", "0.8200", "0.7286"), ("Found by search", "0.6500", "-"),
+        ("Smallest inside the supernet", "0.6000", "-"), ("Extracted, fine-tuned", "0.7500", "-"),
+        ("Extracted, but trained from scratch", "0.7000", "-")]
+    assert text.startswith(f"before\n{start}\n|") and text.endswith(f"\n{end}\nafter\n")
+    path.write_text(text)
+    assert headline.readme(path, runs) == {"../README.md": text}
 
 
 @pytest.mark.parametrize("value, text", [

@@ -1,0 +1,75 @@
+"""The table on README's first screen: accuracy against MACs of one trained supernet's networks.
+
+README.md holds it between two comment lines, MARKERS, so that it is regenerated, and checked, like
+the pages of results/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from .accuracies import STAGES, Key, canonical, collect, of_recipe, read_published
+from .markdown import accuracy, count, table
+from .recipes import PUBLISHED, Figures
+
+RECIPE = "xception_cifar10"
+MARKERS = ("<!-- results: made by runners/tables.py -->", "<!-- /results -->")
+SOURCE, PUBLISHED_SIZE = "nnabla-nas README", 224  # of the published figures
+SHRINKING = tuple(stage for stage in STAGES if stage not in ("fullnet65", "search", "finetune"))
+ALONE = {"before": "as it is", "after": "fine-tuned", "scratch": "but trained from scratch"}
+
+
+def readme(path, records: Sequence[dict]) -> Dict[str, str]:
+    """{"../README.md": the file at `path` with the block anew}; {} where there is none to fill."""
+    text = Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
+    new = block(records)
+    if new is None or not all(marker in text for marker in MARKERS):
+        return {}
+    before, rest = text.split(MARKERS[0], 1)
+    after = rest.split(MARKERS[1], 1)[1]
+    return {"../README.md": "\n".join([before + MARKERS[0], new, MARKERS[1] + after])}
+
+
+def block(records: Sequence[dict]) -> Optional[str]:
+    """What the recipe's networks reach on the test images of its largest size; None of no records."""
+    figures = {key: rows for key, rows in collect(records, RECIPE).items() if key.split == "test"}
+    if not figures:
+        return None
+    size = max(key.image_size for key in figures)
+    theirs = {(row["stage"], canonical(row["subnet"]), row["when"]): row["top1"].get(PUBLISHED_SIZE)
+              for row in read_published(PUBLISHED) if row["source"] == SOURCE}
+    lines = []
+    for name, key in chosen([key for key in figures if key.image_size == size], figures):
+        rows = list(figures[key].values())
+        published = theirs.get((key.stage, key.subnet, key.when))
+        lines.append({"Network": name, "Parameters": count(rows[0]["parameters"]),
+                      "MACs": count(rows[0]["macs"]),
+                      f"Top-1, CIFAR-10 at {size} px": accuracy([row["top1"] for row in rows]),
+                      "published, ImageNet": accuracy([published] if published else [])})
+    hours = sum(record["seconds"] for record in of_recipe(records, RECIPE, "train")) / 3600
+    return "\n\n".join([
+        table(lines), f"Trained here in {hours:.1f} hours on 2 CPU cores. The last column is the [published "
+        "run](results/xception_imagenet.md) of the same\nspace on ImageNet at full width "
+        f"({PUBLISHED_SIZE} pixels, {SOURCE}), which we have not repeated.",
+        f"[![Top-1 against MACs](results/{RECIPE}-accuracy-macs.png)](results/{RECIPE}.md)"])
+
+
+def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
+    """(what to call it, key) of the full network, the supernet's ends, the front's, those trained on."""
+    macs = {key: next(iter(figures[key].values()))["macs"] for key in keys}
+
+    def of(stage: str) -> List[Key]:
+        return sorted((key for key in keys if key.stage == stage), key=macs.get)
+
+    last = max((key.stage for key in keys if key.stage in SHRINKING), key=SHRINKING.index, default="")
+    found = [("Full network, trained alone", key) for key in of(SHRINKING[0])[-1:]]
+    if last != SHRINKING[0]:
+        found += [("The same inside the supernet", key) for key in of(last)[-1:]]
+    front = of("search")
+    found += [("Found by search", key) for key in dict.fromkeys(
+        front[i] for i in (-1, len(front) // 2, 0) if front)]
+    if last != SHRINKING[0]:
+        found += [("Smallest inside the supernet", key) for key in of(last)[:1]]
+    return found + [(f"Extracted, {ALONE[key.when]}", key) for key in sorted(
+        of("finetune"), key=lambda key: (-macs[key], [*ALONE].index(key.when)))]
