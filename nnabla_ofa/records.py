@@ -39,6 +39,7 @@ RESULT_KEYS = ("subnet", "image_size", "split", "images", "loss", "top1", "top5"
 KINDS = {"train": {"history": HISTORY_KEYS}, "evaluate": {"results": RESULT_KEYS},
          "finetune": {"history": HISTORY_KEYS, "results": RESULT_KEYS + ("when",)},
          "search": {}, "benchmark": {}, "rank": {"results": ("subnet", "actual", "predicted")},
+         "agreement": {"results": ("subnet", "image_size", "predicted", "measured")},
          "reliability": {"results": ("what", "times", "came_out", "lost")}}
 FRACTIONS = ("top1", "top5", "valid_top1")
 TEXTS = ("recipe", "stage", "command", "date", "subnet", "split", "when")

@@ -8,6 +8,7 @@ well samples that a model has not seen are predicted, with a picture.
 """
 
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,15 +20,18 @@ from nnabla_ofa.predictor import LEAST_SAMPLES, Predictor, draw, measured  # noq
 
 def main(args) -> None:
     net, run = cli.open_network(args)
+    start = time.time()
     path = args.file or run.output / "samples.jsonl"
     with evaluations(run, net) as top1_of:
         samples = measured(draw(net.space, run.recipe.data.valid_sizes, args.samples, args.seed), top1_of)
     counts = [n for n in (25, 50, 100, 200, 400, 800, 1600) if LEAST_SAMPLES <= n < len(samples)]
+    learning = []
     for count in counts + [len(samples)]:
         predictor = Predictor(net, samples[:count], accept_poor=True)
         found = predictor.agreement
         run.say(f"{count} samples: Kendall tau {found.kendall_tau:.3f}, root mean square error "
                 f"{100 * found.rmse:.2f}% of top-1 (5-fold cross-validation)")
+        learning.append({"samples": count, "kendall_tau": found.kendall_tau, "rmse": found.rmse})
     if run.lab.comm.rank == 0:
         write(path, top1_of.identity, {(str(one.arch), one.image_size): one.top1 for one in samples})
         from nnabla_ofa import plots  # here: matplotlib takes a second to import
@@ -35,6 +39,10 @@ def main(args) -> None:
         title = f"{len(samples)} held-out subnets, Kendall tau {found.kendall_tau:.2f}"
         plots.save(plots.agreement_figure(predictor.predicted, predictor.measured, "top-1", title), picture)
         run.say(f"samples: {path}; picture: {picture}")
+    rows = [{"subnet": str(one.arch), "image_size": one.image_size, "predicted": float(predicted),
+             "measured": one.top1} for one, predicted in zip(samples, predictor.predicted)]
+    run.record("agreement", "predictor", net.info.get("space", ""), [], rows, time.time() - start,
+               "predictor", what="top-1", held_out_images=len(run.lab.valid.indices), learning=learning)
     Predictor(net, samples, args.accept_poor)
 
 

@@ -9,6 +9,7 @@
 import csv
 import json
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np  # noqa: E402
 
-from nnabla_ofa import cli, timing  # noqa: E402
+from nnabla_ofa import cli, records, timing  # noqa: E402
 from nnabla_ofa.comm import connect  # noqa: E402
 from nnabla_ofa.cost import CostModel  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
@@ -107,14 +108,30 @@ def check(args, net, sizes, table) -> None:
     """Measure the table's error, keep it in its file, draw it beside it."""
     from nnabla_ofa import plots  # here: matplotlib takes a second to import
     for size in sizes:
+        start = time.time()
         found = table.check(net, size, args.rounds)
         table.save(table.source)
+        if args.records:
+            kept = record(net, size, table, found, time.time() - start)
+            print(f"record: {records.write(args.records, kept)}")
         line = (f"{size} px, {found['count']} subnets: Kendall tau {found['kendall_tau']:.3f}, mean "
                 f"relative error {100 * found['mean_relative_error']:.1f}%")
         picture = Path(table.source).with_suffix(f".{size}.png")
         plots.save(plots.agreement_figure(found["predicted_ms"], found["measured_ms"],
                                           "milliseconds a batch", line), picture)
         print(f"{line}; {picture}")
+
+
+def record(net, size, table, found, seconds: float) -> dict:
+    """What `check` found, as a record of the recipe that the network was trained by."""
+    recipe = net.info.get("recipe", {})
+    rows = [{"subnet": subnet, "image_size": size, "predicted": predicted, "measured": measured}
+            for subnet, predicted, measured in
+            zip(found["subnets"], found["predicted_ms"], found["measured_ms"])]
+    return {**records.describe_run(cli.command_line(), 0), "kind": "agreement", "stage": "latency",
+            "name": f"latency-{size}", "recipe": recipe.get("name", "network"), "space": str(net.space),
+            "seconds": round(seconds, 1), "settings": recipe, "what": "milliseconds a batch",
+            "setting": asdict(table.setting), "results": rows}
 
 
 def main(args) -> None:
@@ -162,6 +179,7 @@ if __name__ == "__main__":
                         help="measure every operation of the space (JSON; goes on if interrupted)")
     parser.add_argument("--check-table", action="store_true",
                         help="measure the table's error on 50 random subnets, with a picture")
+    parser.add_argument("--records", type=Path, metavar="FOLDER", help="where a record of that error goes")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--threads", type=int, help="of the fused CPU functions (default: the cores)")
     parser.add_argument("--rounds", type=int, default=timing.ROUNDS, help="measurements of each")

@@ -16,9 +16,20 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import loader_page, page  # noqa: E402
 from nnabla_ofa import records  # noqa: E402
 from nnabla_ofa.errors import OfaError  # noqa: E402
-from nnabla_ofa.pages import ablations, headline, index, ranking, ranks, recipes, reliability, search  # noqa: E402
+from nnabla_ofa.pages import (  # noqa: E402
+    ablations,
+    agreement,
+    headline,
+    index,
+    ranking,
+    ranks,
+    recipes,
+    reliability,
+    search,
+)
 
-MODULES = (recipes, ablations, search, ranking, page, loader_page, reliability, ranks)  # see nnabla_ofa/pages
+# see nnabla_ofa/pages/__init__.py
+MODULES = (recipes, search, agreement, ranking, ablations, page, loader_page, reliability, ranks)
 
 
 def main(argv=None) -> int:

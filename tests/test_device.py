@@ -14,6 +14,7 @@ import nnabla_ofa as ofa
 from nnabla_ofa import evaluations, records
 from nnabla_ofa.cost import Operations
 from nnabla_ofa.latency import LatencyTable, Times, key, parts
+from nnabla_ofa.pages import agreement
 from nnabla_ofa.problem import cost_function
 from nnabla_ofa.timing import Setting
 
@@ -109,6 +110,9 @@ def test_samples_searches_and_rankings_share_what_was_measured(weights, tmp_path
     assert status == 0, err
     drawn, known = evaluations.read(tmp_path / "samples.jsonl")[1], evaluated(tmp_path)
     assert drawn == known and len(known) == 12
+    kept = record(tmp_path, "agreement")
+    assert [row["measured"] for row in kept["results"]] == list(drawn.values())
+    assert kept["learning"][-1]["samples"] == 12 and "| 12 |" in agreement.pages([kept])["agreement.md"]
     entries = {f"arch{i}": {"arch": name, "acc": i / 12} for i, (name, _) in enumerate(drawn)}
     (tmp_path / "subnets.json").write_text(json.dumps(entries))
     status, err = run("rank", weights, tmp_path, "--subnets", tmp_path / "subnets.json",

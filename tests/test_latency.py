@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa import latency, ops, timing
+from nnabla_ofa import latency, ops, records, timing
 from nnabla_ofa.agreement import agreement
 from nnabla_ofa.cost import Operations
 from nnabla_ofa.latency import LatencyTable, Times, key, parts
 from nnabla_ofa.nets.resnet20 import ResNet20
+from nnabla_ofa.pages import agreement as agreement_page
 from nnabla_ofa.timing import Setting
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,12 +171,16 @@ def test_the_command_builds_checks_and_predicts(tmp_path):
     table, costs = tmp_path / "table.json", tmp_path / "costs.json"
     net = ["--recipe", "tests/tiny.yaml", "--search-space", "K35_E1_D12", "--classes", 10, "--threads", 1]
     done = profile(*net, "--build-table", table, "--check-table", "--rounds", 2, "--random", 4,
-                   "--image-size", 12, "--latency", "--save", costs)
+                   "--image-size", 12, "--latency", "--save", costs, "--records", tmp_path / "records")
     assert done.returncode == 0, done.stderr
     assert "16 subnets: Kendall tau" in done.stdout  # the whole space
     assert (tmp_path / "table.12.png").read_bytes()[:4] == b"\x89PNG"
     check = json.loads(table.read_text())["image_sizes"]["12"]["check"]
     assert agreement(check["predicted_ms"], check["measured_ms"]).rmse == pytest.approx(check["rmse"], .01)
+    kept, = records.read(tmp_path / "records")
+    text = agreement_page.pages([kept])["agreement.md"]
+    assert f"| 12 px | 16 | {check['kendall_tau']:.3f} |" in text and "on 1 thread" in text
+    assert [*agreement_page.figures([kept])] == ["agreement-network-latency-12.png"]
     rows = json.loads(costs.read_text())
     assert len(rows) == 4 and all(row["predicted_ms"] > 0 and row["latency_ms"] > 0 for row in rows)
     other = profile(*net[:-1], 2, "--table", table, "--check-table", "--image-size", 12)
