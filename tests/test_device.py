@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZE = 16
 
 
-def run(runner, weights, output, *more):
+def run(runner, weights, output, *more, folder="runners"):
     """(exit status, standard error) of a runner."""
-    command = [sys.executable, f"runners/{runner}.py", "--weights", weights, "--output", output, *more]
+    command = [sys.executable, f"{folder}/{runner}.py", "--weights", weights, "--output", output, *more]
     done = subprocess.run(list(map(str, command)), cwd=str(ROOT), stdin=subprocess.DEVNULL, timeout=300,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return done.returncode, done.stderr
@@ -125,3 +125,16 @@ def test_samples_searches_and_rankings_share_what_was_measured(weights, tmp_path
     status, err = run("search", weights, tmp_path, "--count", "10")
     assert status == 0, err
     assert known.items() <= evaluated(tmp_path).items()
+
+
+def test_subnets_trained_from_scratch_are_a_file_to_rank(weights, tmp_path):
+    asked = ["--count", "2", "--epochs", "1", "--save", tmp_path / "scratch.json"]
+    status, err = run("scratch", weights, tmp_path, *asked, folder="benchmarks")
+    assert status == 0, err
+    entries = json.loads((tmp_path / "scratch.json").read_text())
+    alone = [next(row for row in found["results"] if row["image_size"] == SIZE)
+             for found in records.read(tmp_path / "records")]
+    assert {entry["arch"]: entry["acc"] for entry in entries.values()} == pytest.approx(
+        {row["subnet"]: row["top1"] for row in alone}, abs=1e-6)
+    status, err = run("rank", weights, tmp_path, "--subnets", tmp_path / "scratch.json")
+    assert status == 0 and len(record(tmp_path, "rank")["results"]) == 2, err

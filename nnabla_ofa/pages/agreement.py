@@ -51,8 +51,8 @@ def _what(record: dict) -> str:
                 f"({setting['processor']}, kernels {setting['kernels']}): the sum of a\nsubnet's operations "
                 "in a latency table against the whole network; none of these subnets built the table.")
     return (f"Top-1 on {record['held_out_images']:,} images held out of training. Each subnet is predicted "
-            "by a model that has seen four\nfifths of the others (5-fold cross-validation); the second table is "
-            "of fewer samples, its Kendall tau the mean\nwithin an image size.")
+            "by a model that has seen four\nfifths of the others (5-fold cross-validation); the second table "
+            "is of fewer samples, its Kendall tau the\nmean within an image size.")
 
 
 def picture(record: dict) -> str:
