@@ -119,23 +119,27 @@ def main(args) -> None:
 
 def derived(base: Run, variant: Variant) -> Run:
     """The run of a variant; what it shares with the base, which is done, is copied into its folder."""
+    shared = base.recipe.stages[:variant.shared]
     lab = copy.copy(base.lab)
     lab.recipe = variant.change(base.recipe)
     run = Run(lab, base.output.parent / variant.folder, base.command, base.kernels)
-    for stage in base.recipe.stages[:variant.shared]:
+    for stage in shared:
         if not run.weights(stage).exists():
             run.folder(stage).mkdir(parents=True, exist_ok=True)
             shutil.copy(base.weights(stage), run.weights(stage))
+    for record in records.read(base.output / "records"):
+        if record["stage"] in [stage.name for stage in shared]:
+            records.write(run.output / "records", record)
     return run
 
 
 def measured(run: Run, context: Callable = nullcontext) -> List[dict]:
-    """Train what is missing; rows of its network, with the seconds that its own stages trained."""
+    """Train what is missing; rows of its network, with the seconds that its elastic stages trained."""
     run.say(f"--- {run.output.name}")
     with context():
         run.up_to(run.recipe.stages[-1].space)
     seconds = sum(epoch["seconds"] for record in records.read(run.output / "records")
-                  for epoch in record["history"])
+                  for epoch in record["history"] if record["stage"] != run.recipe.stages[0].name)
     return [{**row, "train_seconds": round(seconds, 1)} for row in judged(run.lab, network(run))]
 
 
