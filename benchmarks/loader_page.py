@@ -15,6 +15,7 @@ NOTES = {
     "plain Pillow": "**plain Pillow**: `Image.open`, crop, `resize`, NumPy; no loader of ours.",
     "plain DALI": "**plain DALI**: a pipeline of DALI's file reader, random crop decoder, `resize` and "
                   "`crop_mirror_normalize`."}
+COMMANDS = {"loader.md": "python benchmarks/loader.py FOLDER"}
 
 
 def pages(records: Sequence[dict]) -> Dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Dict, List, Optional, Sequence
 
 from nnabla_ofa.pages.markdown import count, table
 
+COMMANDS = {"step.md": "python benchmarks/step.py", "population.md": "python benchmarks/population.py"}
 SETTINGS = {"big": "128 px, full width", "cifar": "32 px, quarter width"}
 GOALS = {"training": {"nnabla-nas": 20, "PyTorch": 1.5, "limit": 0.6},
          "evaluation": {"PyTorch": 1.5, "onnxruntime": 1 / 1.3}}
@@ -55,14 +56,14 @@ def step_page(found: Dict[str, dict]) -> Optional[str]:
              + "; ".join(f"`{name}`: {SETTINGS[name]}" for name in settings_of(record)) + ".",
              times_table(record), CONTENDER_NOTES, "## Ratios",
              "How many times as long as ours a contender takes (limit: the limit's share of our time), "
-             "and the goal.", ratio_table(record), "![Bars](step-bars.png)"]
+             "and the goal.", ratio_table(record), "![Milliseconds of a batch by contender](step-bars.png)"]
     if "memory" in found:
         parts += ["## Memory", "Peak resident memory of a process that makes training steps of the largest "
                   "subnet, MiB, all of it counted: interpreter, libraries, weights, momentum.",
                   memory_table(found["memory"])]
     if "curve" in found:
         parts += ["## As work grows", "One training step, from the largest subnet at 128 px, batch 8, full "
-                  "width, one thing varied at a time.", "![Curves](step-curves.png)",
+                  "width, one thing varied at a time.", "![Milliseconds of a training step as work grows](step-curves.png)",
                   curve_table(found["curve"])]
     if "overhead" in found:
         parts += ["## Overhead", "The training loop on random subnets, one a step: what its parts take "

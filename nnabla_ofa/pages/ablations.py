@@ -12,6 +12,7 @@ from typing import Dict, List, Sequence
 
 from .markdown import accuracy, duration, run_facts, spread, table
 
+COMMANDS = {"ablations.md": "python benchmarks/ablations.py --data cifar10"}
 SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones"}
 HEADINGS = {
     "sorting": "Sorting channels before the expand stages. Bare permutation forgets that a layer which ends "

@@ -11,6 +11,8 @@ from typing import Dict, List, Sequence
 from ..agreement import Agreement, agreement
 from .markdown import page, table
 
+COMMANDS = {"agreement.md": "python runners/predictor.py --weights FILE"}
+
 
 def agreements(records: Sequence[dict]) -> List[dict]:
     """The records of predictions beside measurements."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Dict, List, Mapping, Sequence
@@ -17,12 +18,14 @@ def whole(records: Sequence[dict], modules: Sequence[ModuleType], command: str =
     """{file name: Markdown} of all modules, and of the index. Every page ends with `command`, which
     regenerates it."""
     pages = {name: text for module in modules for name, text in module.pages(records).items()}
+    commands = {page: made for module in modules for page, made in getattr(module, "COMMANDS", {}).items()}
     return {name: text + footer(command) for name, text in
-            {"README.md": index_page(records, pages), **pages}.items()}
+            {"README.md": index_page(records, pages, commands), **pages}.items()}
 
 
-def index_page(records: Sequence[dict], pages: Mapping[str, str]) -> str:
-    """results/README.md: a row a recipe, with the last stage that it trained; links to other pages."""
+def index_page(records: Sequence[dict], pages: Mapping[str, str], commands: Mapping[str, str]) -> str:
+    """results/README.md: a row a recipe, with the last stage that it trained; a row any other page, with
+    the command that makes its records; all pictures."""
     recipes = [Path(name).stem for name, text in pages.items() if text.startswith(TITLE)]
     rows = []
     for recipe in recipes:
@@ -33,13 +36,21 @@ def index_page(records: Sequence[dict], pages: Mapping[str, str]) -> str:
             "Runs": len(runs),
             "Time": duration(sum(record["seconds"] for record in runs)) if runs else "-",
             **extremes(collect(records, recipe), trained[-1]["stage"] if trained else "")})
-    links = [f"- [{text.splitlines()[0].lstrip('# ')}]({name})" for name, text in pages.items()
-             if Path(name).stem not in recipes]
-    return "\n\n".join([
-        "# Results",
-        "Each page is generated from JSON records, one a run (seed, commit, versions, machine, "
-        "settings, figures),\nand from the published figures in `results/published/`.",
-        table(rows, left=2) if rows else "Nothing was run yet.", *["\n".join(links)] * bool(links)])
+    parts = ["# Results", _NOTE, table(rows, left=2) if rows else "Nothing was run yet."]
+    links = [{"Page": f"[{text.splitlines()[0].lstrip('# ')}]({name})",
+              "Records made by": f"`{commands[name]}`" if name in commands else "-"}
+             for name, text in pages.items() if Path(name).stem not in recipes]
+    parts += [table(links, left=2)] * bool(links)
+    shown = [found for text in pages.values() for found in _PICTURE.findall(text)]
+    parts += ["## Pictures", *[f"![{caption}]({file})" for caption, file in shown]] * bool(shown)
+    return "\n\n".join(parts)
+
+
+_PICTURE = re.compile(r"^!\[(.*)\]\((.*)\)$", re.MULTILINE)
+_NOTE = """Each page and picture is generated from JSON records, one a run (seed, commit, versions, machine,
+settings, figures), and from the published figures in `results/published/`. A run writes its record into
+its own folder, a benchmark into `results/records/`; copied there it is part of the next `python
+runners/tables.py`. The commands of a recipe's runs are on its page."""
 
 
 def footer(command: str) -> str:

@@ -7,6 +7,8 @@ from typing import Dict, List, Sequence, Tuple
 from ..ranking import ORDERS, summary
 from .markdown import page, table
 
+COMMANDS = {"ranking.md": "python runners/rank.py --weights FILE --subnets FILE"}
+
 
 def ranked(records: Sequence[dict]) -> List[dict]:
     """The records of such comparisons."""

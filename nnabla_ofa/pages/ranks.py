@@ -10,6 +10,7 @@ RANKS = "reliability_ranks"  # the "recipe" of such records, as scripts/reliabil
 HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",
             "stop4": "One of four ranks fails", "refuse": "What must not start", "hosts": "Two hosts",
             "messages": "Averaging gradients"}
+COMMANDS = {"ranks.md": "python scripts/reliability/ranks.py PIECE"}
 
 
 def pages(records: Sequence[dict]) -> Dict[str, str]:

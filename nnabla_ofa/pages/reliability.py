@@ -6,6 +6,8 @@ from typing import Dict, Sequence
 
 from .markdown import duration, table
 
+COMMANDS = {"reliability.md": "python scripts/reliability PIECE"}
+
 
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"reliability.md": Markdown} of the records of scripts/reliability; {} without any."""

@@ -16,6 +16,7 @@ from pymoo.indicators.hv import Hypervolume
 from ..problem import UNITS, front
 from .markdown import page, spread, table
 
+COMMANDS = {"search.md": "python benchmarks/search.py --weights FILE"}
 SPLITS = {"valid_top1": "held-out", "top1": "test"}
 LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "hand-made subnets"}
 Fronts = Dict[Tuple[str, Optional[int]], List[dict]]  # (method, search seed) -> rows
