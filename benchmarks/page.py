@@ -63,7 +63,8 @@ def step_page(found: Dict[str, dict]) -> Optional[str]:
                   memory_table(found["memory"])]
     if "curve" in found:
         parts += ["## As work grows", "One training step, from the largest subnet at 128 px, batch 8, full "
-                  "width, one thing varied at a time.", "![Milliseconds of a training step as work grows](step-curves.png)",
+                  "width, one thing varied at a time.",
+                  "![Milliseconds of a training step as work grows](step-curves.png)",
                   curve_table(found["curve"])]
     if "overhead" in found:
         parts += ["## Overhead", "The training loop on random subnets, one a step: what its parts take "

@@ -40,9 +40,9 @@ def index_page(records: Sequence[dict], pages: Mapping[str, str], commands: Mapp
     links = [{"Page": f"[{text.splitlines()[0].lstrip('# ')}]({name})",
               "Records made by": f"`{commands[name]}`" if name in commands else "-"}
              for name, text in pages.items() if Path(name).stem not in recipes]
-    parts += [table(links, left=2)] * bool(links)
+    parts += [table(links, left=2)] if links else []
     shown = [found for text in pages.values() for found in _PICTURE.findall(text)]
-    parts += ["## Pictures", *[f"![{caption}]({file})" for caption, file in shown]] * bool(shown)
+    parts += ["## Pictures", *(f"![{caption}]({file})" for caption, file in shown)] if shown else []
     return "\n\n".join(parts)
 
 
