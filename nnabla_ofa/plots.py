@@ -8,6 +8,7 @@ Colours are Okabe and Ito's (2008), told apart by colour-blind readers.
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from statistics import mean
 from typing import Dict, Sequence, Tuple
@@ -204,26 +205,27 @@ def variants_figure(panels: Dict[str, Sequence[Dict[str, Dict[str, float]]]],
                     labels: Dict[str, str]) -> Figure:
     """Top-1 of variants, a panel a comparison: per seed {variant: {kind of subnet: top-1}}.
 
-    labels: of the kinds. A dot a seed, a line through the means.
+    labels: of the kinds. A dot a seed, a dash at the mean.
     """
-    figure = Figure(figsize=(2.5 * len(panels) + 1, 4), layout="constrained")
+    figure = Figure(figsize=(2.7 * len(panels) + 1, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, (title, seeds) in zip(axes, panels.items()):
         names = list(seeds[0])
-        for kind, colour, marker in zip(labels, COLOURS, MARKERS):
+        for i, kind in enumerate(labels):
+            places = np.arange(len(names)) + 0.2 * (i - (len(labels) - 1) / 2)
             for seed in seeds:
-                axis.plot(range(len(names)), [seed[name][kind] for name in names], marker, ls="", ms=4,
-                          color=colour, alpha=0.6, mew=0)
-            axis.plot(range(len(names)), [mean(seed[name][kind] for seed in seeds) for name in names],
-                      color=colour, lw=1.2)
-        axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+                axis.plot(places, [seed[name][kind] for name in names], MARKERS[i], ls="", ms=4,
+                          color=COLOURS[i], alpha=0.6, mew=0)
+            axis.plot(places, [mean(seed[name][kind] for seed in seeds) for name in names], "_", ms=9,
+                      color=COLOURS[i])
+        axis.set_xticks(range(len(names)), [textwrap.fill(name, 11) for name in names], fontsize=7)
         axis.set_title(title, fontsize=10)
         axis.grid(axis="y", color="#dddddd", lw=0.8)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("top-1, test images")
     axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    figure.legend(handles=[Line2D([], [], color=colour, marker=marker, ms=4, label=label)
+    figure.legend(handles=[Line2D([], [], color=colour, marker=marker, ms=4, ls="", label=label)
                            for label, colour, marker in zip(labels.values(), COLOURS, MARKERS)],
                   loc="outside upper left", ncols=len(labels), frameon=False, fontsize=9)
     return figure

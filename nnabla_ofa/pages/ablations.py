@@ -44,10 +44,11 @@ def pages(records: Sequence[dict]) -> Dict[str, str]:
     return {"ablations.md": "\n\n".join(parts)}
 
 
-_NOTE = """Top-1 on the test images, mean ± standard deviation over seeds; the first row of each table is the
-recipe as it is. *Change*, in points of top-1, is the difference from that row, seed by seed: what the
-variants of a seed have in common (full network, held-out images) cancels. All variants of a comparison
-train equally many subnets on equally many images; the time is that of the elastic stages."""
+_NOTE = """Top-1 on the test images, mean ± standard deviation over seeds. The first row of each table is the
+recipe as it is (of the last one, the fewest images). *Change*, in points of top-1, is the difference
+from that row, seed by seed: what the variants of a seed have in common (full network, held-out images)
+cancels. All variants of a comparison train equally many subnets on equally many images; the time is that
+of the elastic stages."""
 
 
 def recipes_of(records: Sequence[dict]) -> List[str]:
