@@ -17,8 +17,8 @@ static layer new_layer(long in, long out, long spare, long kernel, long full, lo
                        int frozen) {
   long rows = unit ? in + spare : in * kernel * kernel, size = (out + spare) * rows;
   layer u = {.in = in, .out = out, .full_in = in + spare, .full_out = out + spare,
-             .full_depthwise = in + spare, .kernel = kernel, .full_kernel = full, .stride = stride,
-             .steps = (full - kernel) / 2, .relu_in = 1};
+             .full_depthwise = unit ? in + spare : 0, .kernel = kernel, .full_kernel = full,
+             .stride = stride, .steps = (full - kernel) / 2, .relu_in = 1};
   u.weight = new_array(size), u.gamma = new_array(u.full_out), u.beta = new_array(u.full_out);
   u.d_weight = new_array(size), u.d_gamma = new_array(u.full_out);
   u.d_beta = new_array(u.full_out);
@@ -42,20 +42,20 @@ static layer new_layer(long in, long out, long spare, long kernel, long full, lo
 static void run(long height, long width, long batch, long channels, long inner, long units,
                 long kernel, long full, long stride, long skip_kernel, int frozen) {
   long spare = frozen ? 0 : 3, pool = units && stride == 2;
-  layer layers[3], *skip = stride ? layers + units : NULL;
+  layer layers[3], *next = layers;
   if (frozen) full = kernel;
-  if (units == 2) layers[0] = new_layer(channels, inner, spare, kernel, full, 1, 1, frozen);
-  if (units) layers[units - 1] = new_layer(units == 2 ? inner : channels, channels, spare, kernel,
-                                           full, 1, 1, frozen);
-  if (skip) *skip = new_layer(channels, channels, 0, skip_kernel, skip_kernel, stride, 0, frozen);
-  block b = {.height = height, .width = width, .batch = batch, .count = units, .skip = skip,
-             .pool = pool, .relu_out = !pool, .frozen = frozen, .eps = 1e-5,
-             .decay = 0.9, .units = layers};
-  long in = channels * pixels_in(&b), out = channels * pixels_out(&b, skip ? skip : layers);
+  if (stride) *next++ = new_layer(channels, channels, 0, skip_kernel, skip_kernel, stride, 0, frozen);
+  if (units == 2) *next++ = new_layer(channels, inner, spare, kernel, full, 1, 1, frozen);
+  if (units) *next++ = new_layer(units == 2 ? inner : channels, channels, spare, kernel, full, 1, 1,
+                                 frozen);
+  block b = {.height = height, .width = width, .batch = batch, .skip = stride > 0,
+             .count = next - layers, .pool = pool, .relu_out = !pool, .frozen = frozen,
+             .eps = 1e-5, .decay = 0.9, .layers = layers};
+  long floats = arrange(&b), in = channels * pixels_in(&b), out = channels * layers->pixels;
   b.x = new_array(in), b.y = new_array(out), b.dy = new_array(out), b.dx = new_array(in);
-  if (!skip) b.residual = b.x, b.d_residual = b.dx;
+  if (!stride) b.residual = b.x, b.d_residual = b.dx;
   else if (!units) b.residual = new_array(out), b.d_residual = new_array(out);
-  b.arena = new_array(arrange(&b));
+  b.arena = new_array(floats);
   block_forward(&b);
   if (!frozen) block_backward(&b);
   while (count) free(arrays[--count]);

@@ -22,10 +22,8 @@ static plane plane_of(long height, long width, long batch, long kernel) {
   return p;
 }
 
-/* Floats of workspace a thread needs: padded rows of x and of the gradient, sums, a zero row. */
-static long plane_space(const plane *p) {
-  return (3 * p->strip + 2 * p->tall + 1) * p->stride;
-}
+/* Floats of workspace a thread needs: rows of x, padded ones of the gradient, sums, a zero row. */
+static long plane_space(const plane *p) { return (3 * p->strip + p->tall + 1) * p->stride; }
 
 /* A channel as its consumer sees it: (x - mean) * scale + beta, no less than `floor`. */
 typedef struct { const float *x; float mean, scale, beta, floor; } channel;
@@ -44,10 +42,12 @@ static void load_rows(const plane *p, channel s, long first, long last, float *o
     for (long i = 0; i < p->row; i++) out[i] = seen(s, i);
 }
 
-/* `rows` (1, 2) output rows times `vectors` vectors: each vector read serves both rows.
- * `in` is what tap (0, 0) of the first row meets; `taps` has a row of zeros before and after. */
+/* Two output rows times `vectors` vectors: each vector read serves both rows. `in` is what tap
+ * (0, 0) of the first row meets; `taps` has a row of zeros before and after. The second row is
+ * not stored where `rows` is 1, nor what is past `count` floats. */
 INLINE void correlate_block(const plane *p, const float *in, const float *taps, long y0, long y1,
-                            long x0, long x1, float *out, const int rows, const int vectors) {
+                            long x0, long x1, float *out, long rows, long count,
+                            const int vectors) {
   vec sum[2][4];
   UNROLL for (int v = 0; v < vectors; v++) sum[0][v] = sum[1][v] = (vec){0};
   for (long y = y0; y < y1; y++)
@@ -55,17 +55,19 @@ INLINE void correlate_block(const plane *p, const float *in, const float *taps, 
       const float *from = in + y * p->stride + x * p->batch, *tap = taps + y * p->wide + x;
       UNROLL for (int v = 0; v < vectors; v++) {
         vec value = load(from + v * LANES);
-        sum[0][v] += tap[p->wide] * value;
-        if (rows == 2) sum[1][v] += tap[0] * value;
+        sum[0][v] += tap[p->wide] * value, sum[1][v] += tap[0] * value;
       }
     }
-  UNROLL for (int v = 0; v < vectors; v++) {
-    store(out + v * LANES, sum[0][v]);
-    if (rows == 2) store(out + p->stride + v * LANES, sum[1][v]);
-  }
+  int whole = rows == 2 && count >= vectors * LANES;
+  UNROLL for (int r = 0; r < 2; r++)
+    UNROLL for (int v = 0; v < vectors; v++) {
+      float *to = out + r * p->row + v * LANES;
+      if (whole) store(to, sum[r][v]);
+      else if (r < rows) store_part(to, sum[r][v], count - v * LANES);
+    }
 }
 
-/* Output rows [first, last), p->stride floats apart, from padded rows whose first is `top`. */
+/* Output rows [first, last) from padded rows whose first is `top`. */
 static void correlate(const plane *p, const float *padded, long top, const float *taps, long first,
                       long last, float *out) {
   for (long j = 0; j < p->row;) {
@@ -77,11 +79,11 @@ static void correlate(const plane *p, const float *padded, long top, const float
       long rows = min_of(2, last - r), above = p->tall / 2 - r;
       long y0 = max_of(0, above), y1 = min_of(p->tall + rows - 1, p->height + above);
       const float *in = padded - (above + top) * p->stride + j;
-      float *to = out + (r - first) * p->stride + j;
-      if (vectors == 4 && rows == 2) correlate_block(p, in, taps, y0, y1, x0, x1, to, 2, 4);
-      else if (vectors == 4) correlate_block(p, in, taps, y0, y1, x0, x1, to, 1, 4);
-      else if (rows == 2) correlate_block(p, in, taps, y0, y1, x0, x1, to, 2, 1);
-      else correlate_block(p, in, taps, y0, y1, x0, x1, to, 1, 1);
+      float *to = out + (r - first) * p->row + j;
+      if (vectors == 4)
+        correlate_block(p, in, taps, y0, y1, x0, x1, to, rows, p->row - j, 4);
+      else
+        correlate_block(p, in, taps, y0, y1, x0, x1, to, rows, p->row - j, 1);
     }
     j += vectors * LANES;
   }
@@ -99,19 +101,14 @@ static void crop_taps(const plane *p, const float *kernel, int flip, float *taps
     }
 }
 
-/* Output rows [begin, end) into y. */
-static void depthwise_forward(const plane *p, channel x, const float *kernel, long begin, long end,
+/* Output rows [first, last), at most a strip, into y. */
+static void depthwise_forward(const plane *p, channel x, const float *kernel, long first, long last,
                               float *y, float *space) {
-  float taps[TAPS + 2 * 7], *out = space + (p->strip + p->tall) * p->stride;
+  float taps[TAPS + 2 * 7];
   crop_taps(p, kernel, 0, taps);
-  for (long first = begin; first < end; first += p->strip) {
-    long last = min_of(first + p->strip, end);
-    long top = max_of(first - p->tall / 2, 0), bottom = min_of(last + p->tall / 2, p->height);
-    load_rows(p, x, top, bottom, space);
-    correlate(p, space, top, taps, first, last, out);
-    for (long r = first; r < last; r++, y += p->row)
-      memcpy(y, out + (r - first) * p->stride, sizeof(float) * p->row);
-  }
+  long top = max_of(first - p->tall / 2, 0);
+  load_rows(p, x, top, min_of(last + p->tall / 2, p->height), space);
+  correlate(p, space, top, taps, first, last, y);
 }
 
 /* Adds to sum[y][x] the products of gradient and input that meet under taps of `rows` (1, 2) rows
@@ -145,49 +142,40 @@ INLINE void tap_sums(const plane *p, const float *x, const float *gradient, long
   }
 }
 
-/* dx (+)= the gradient of what the consumer sees, zero where the ReLU was; dkernel = the taps'. */
+/* dx (+)= the gradient of what the consumer sees, zero where the ReLU was; dkernel (+)= the taps'.
+ * Either may be NULL. */
 static void depthwise_backward(const plane *p, channel x, const float *kernel,
-                               const float *gradient, float *dx, int add, float *dkernel,
-                               float *space) {
+                               const float *gradient, float *dx, int add_x, float *dkernel,
+                               int add_kernel, float *space) {
   float taps[TAPS + 2 * 7], *padded = space + p->strip * p->stride;
   float *out = padded + (p->strip + p->tall) * p->stride, *zeros = out + p->strip * p->stride;
   double sum[TAPS] = {0};
   channel g = {gradient, 0, 1, 0, -INFINITY};
   crop_taps(p, kernel, 1, taps);
   for (long first = 0; first < p->height; first += p->strip) {
-    long last = min_of(first + p->strip, p->height);
-    long top = max_of(first - p->tall / 2, 0), bottom = min_of(last + p->tall / 2, p->height);
-    load_rows(p, g, top, bottom, padded);
-    if (dkernel) {
-      load_rows(p, x, first, last, space);
-      for (long y = 0; y < p->tall; y += 2) {
-#define TAP_SUMS(rows, wide) \
-  tap_sums(p, space, padded, top, first, last, zeros, y, sum, rows, wide)
-        int pair = y + 1 < p->tall;
-        if (p->wide == 7) { if (pair) TAP_SUMS(2, 7); else TAP_SUMS(1, 7); }
-        else if (p->wide == 5) { if (pair) TAP_SUMS(2, 5); else TAP_SUMS(1, 5); }
-        else if (p->wide == 3) { if (pair) TAP_SUMS(2, 3); else TAP_SUMS(1, 3); }
-        else if (pair) TAP_SUMS(2, 1); else TAP_SUMS(1, 1);
+    long last = min_of(first + p->strip, p->height), top = max_of(first - p->tall / 2, 0);
+    load_rows(p, g, top, min_of(last + p->tall / 2, p->height), padded);
+    if (dkernel) load_rows(p, x, first, last, space);
+    for (long y = 0; dkernel && y < p->tall; y += 2)
+      switch (p->wide) {
+#define TAP_SUMS(wide) \
+  case wide: \
+    if (y + 1 < p->tall) tap_sums(p, space, padded, top, first, last, zeros, y, sum, 2, wide); \
+    else tap_sums(p, space, padded, top, first, last, zeros, y, sum, 1, wide); \
+    break;
+        TAP_SUMS(1) TAP_SUMS(3) TAP_SUMS(5) TAP_SUMS(7)
 #undef TAP_SUMS
       }
-    }
     if (!dx) continue;
     correlate(p, padded, top, taps, first, last, out);
-    for (long r = first; r < last; r++) {
-      const float *from = out + (r - first) * p->stride;
-      channel row = x;
-      row.x += r * p->row;
-      float *to = dx + r * p->row;
-      for (long i = 0; i < p->row; i++) {
-        float passed = seen(row, i) <= x.floor ? 0 : from[i];
-        to[i] = add ? to[i] + passed : passed;
-      }
+    for (long i = first * p->row; i < last * p->row; i++) {
+      float passed = seen(x, i) <= x.floor ? 0 : out[i - first * p->row];
+      dx[i] = add_x ? dx[i] + passed : passed;
     }
   }
   if (!dkernel) return;
-  memset(dkernel, 0, sizeof(float) * p->kernel * p->kernel);
-  long y0 = (p->kernel - p->tall) / 2, x0 = (p->kernel - p->wide) / 2;
-  for (long y = 0; y < p->tall; y++)
-    for (long i = 0; i < p->wide; i++)
-      dkernel[(y0 + y) * p->kernel + x0 + i] = sum[y * p->wide + i];
+  if (!add_kernel) memset(dkernel, 0, sizeof(float) * p->kernel * p->kernel);
+  dkernel += (p->kernel - p->tall) / 2 * p->kernel + (p->kernel - p->wide) / 2;
+  for (long y = 0; y < p->tall; y++, dkernel += p->kernel)
+    for (long i = 0; i < p->wide; i++) dkernel[i] += (float)sum[y * p->wide + i];
 }

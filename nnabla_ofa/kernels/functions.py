@@ -20,7 +20,6 @@ from ..errors import OfaError
 from .build import library
 
 _CPU = context()
-_SLOTS = "depthwise matrix0 matrix1 weight gamma beta".split()
 
 
 def _longs(names: str) -> List[tuple]:
@@ -32,21 +31,23 @@ def _pointers(names: str) -> List[tuple]:
 
 
 class _Layer(ctypes.Structure):
-    """Mirror of ``layer`` in fused.c."""
+    """Mirror of ``layer`` in fused.c; values, gradients and add: in the order of `_slots`."""
 
     _fields_ = (_longs("channels_in channels_out full_in full_out full_depthwise kernel full_kernel "
                        "stride steps relu_in")
                 + [("values", ctypes.c_void_p * 6), ("gradients", ctypes.c_void_p * 6),
                    ("add", ctypes.c_long * 6)]
-                + _pointers("running_mean running_variance mean variance inverse hidden z"))
+                + _pointers("running_mean running_variance")
+                + _longs("rows full_row height line pixels strip")
+                + _pointers("mean variance inverse hidden z"))
 
 
 class _Block(ctypes.Structure):
     """Mirror of ``block`` in fused.c."""
 
-    _fields_ = (_longs("height width batch count pool relu_out frozen add_x add_residual")
+    _fields_ = (_longs("height width batch skip count pool relu_out frozen add_x add_residual")
                 + [("eps", ctypes.c_double), ("decay", ctypes.c_double)]
-                + _pointers("units skip order x residual dy y dx d_residual arena winner"))
+                + _pointers("layers order x residual dy y dx d_residual arena winner"))
 
 
 class Layer(NamedTuple):
@@ -122,36 +123,45 @@ class _Shape(NamedTuple):
     matrices: Tuple[Tuple[int, ...], ...] = ()
     affine: Tuple[Tuple[int, ...], ...] = ()  # of gamma, beta and running statistics
 
-    def check(self, w_in: int) -> None:
-        """Raises OfaError where it does not fit itself or an input of `w_in` channels."""
+    @classmethod
+    def of(cls, u: Layer) -> _Shape:
+        out = u.weight.shape[0]
+        return cls(u.weight.shape, u.depthwise and u.depthwise.shape, u.kernel, u.stride,
+                   out if u.w_out is None else u.w_out, u.relu_in,
+                   tuple(m.shape for m in u.matrices),
+                   tuple(v.shape for v in (u.gamma, u.beta, *(u.running or ()))))
+
+    @classmethod
+    def of_folded(cls, u: Folded) -> _Shape:
+        depthwise = None if u.depthwise is None else np.shape(u.depthwise)
+        return cls(np.shape(u.weight), depthwise, depthwise[-1] if depthwise else 3, u.stride,
+                   len(u.weight), u.relu_in)
+
+    def layer(self, w_in: int) -> _Layer:
+        """The structure, without addresses.
+
+        Raises:
+            OfaError: the layer does not fit itself or an input of `w_in` channels.
+        """
         (out, full_in), size = self.weight[:2], self.weight[-1]
         _check(1 <= self.w_out <= out, "w_out", self.w_out, "from 1 to %d" % out)
         for shape in self.affine:
             _check(shape == (1, out, 1, 1), "shape of gamma, beta or running", shape,
                    "(1, %d, 1, 1)" % out)
+        sizes = (1,) if self.depthwise else (1, 3)
+        _check(self.weight == (out, full_in, size, size) and size in sizes and full_in >= w_in,
+               "weight shape", self.weight,
+               " or ".join("(O, %d or more, %d, %d)" % (w_in, k, k) for k in sizes))
         if self.depthwise is None:
-            _check(self.weight == (out, full_in, size, size) and size in (1, 3) and full_in >= w_in,
-                   "weight shape", self.weight,
-                   "(O, {0} or more, 1, 1) or (O, {0} or more, 3, 3)".format(w_in))
             _check(self.stride in (1, 2), "stride", self.stride, "1 or 2")
-            return
-        count, full = self.depthwise[0], self.depthwise[-1]
-        _check(self.depthwise == (count, 1, full, full) and count >= w_in and full in (3, 5, 7),
-               "depthwise shape", self.depthwise,
-               "({} or more, 1, K, K), K 3, 5 or 7".format(w_in))
-        _check(self.kernel in range(3, full + 1, 2), "kernel", self.kernel,
-               "3, 5 or 7, at most %d" % full)
-        _check(self.weight == (out, full_in, 1, 1) and full_in >= w_in, "weight shape", self.weight,
-               "(O, {} or more, 1, 1)".format(w_in))
-        expected = tuple((k * k, k * k) for k in range(full - 2, self.kernel - 1, -2))
-        _check(self.matrices == expected, "matrices", self.matrices, expected)
-
-    def layer(self, w_in: int) -> _Layer:
-        """The structure, without addresses."""
-        (out, full_in), size = self.weight[:2], self.weight[-1]
-        if self.depthwise is None:
             return _Layer(w_in, self.w_out, full_in, out, 0, size, size, self.stride)
         count, full = self.depthwise[0], self.depthwise[-1]
+        _check(self.depthwise == (count, 1, full, full) and count >= w_in and full in (3, 5, 7),
+               "depthwise shape", self.depthwise, "(%d or more, 1, K, K), K 3, 5 or 7" % w_in)
+        _check(self.kernel in range(3, full + 1, 2), "kernel", self.kernel,
+               "3, 5 or 7, at most %d" % full)
+        expected = tuple((k * k, k * k) for k in range(full - 2, self.kernel - 1, -2))
+        _check(not self.affine or self.matrices == expected, "matrices", self.matrices, expected)
         return _Layer(w_in, self.w_out, full_in, out, count, self.kernel, full, 1,
                       len(self.matrices), self.relu_in)
 
@@ -167,53 +177,42 @@ class _Layout(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def _layout(x: Tuple[int, ...], units: Tuple[_Shape, ...], skip: Optional[_Shape], identity: bool,
-            pool: bool, relu_out: bool, frozen: bool) -> _Layout:
+            residual: Optional[Tuple[int, ...]], pool: bool, relu_out: bool,
+            frozen: bool) -> _Layout:
+    """A block's layout; residual: its shape, if there is one."""
     _check(len(x) == 4, "x shape", x, "(C, H, W, N)")
-    width, found = x[0], []
+    found, width = [skip.layer(x[0])] if skip else [], x[0]
     for shape in units:
-        shape.check(width)
         found.append(shape.layer(width))
         width = shape.w_out
     stride = 2 if pool else skip.stride if skip and not units else 1
     _check(not identity or width == x[0] and not pool, "w_out", width,
            "%d, as the input that is added" % x[0])
     if skip:
-        skip.check(x[0])
-        found.append(skip.layer(x[0]))
         fits = not units or (skip.w_out, skip.stride) == (width, stride)
         _check(fits, "skip", skip.w_out, "%d channels with stride %d" % (width, stride))
         width = skip.w_out
     _check(not pool or bool(units and skip) and not relu_out, "pool", pool,
            "with units and a skip convolution, without relu_out")
     out = (width, (x[1] - 1) // stride + 1, (x[2] - 1) // stride + 1, x[3])
+    if residual:
+        _check(not (identity or units and skip), "residual", residual,
+               "None beside identity, or units and a skip")
+        _check(residual == out, "residual shape", residual, out)
     layers = (_Layer * len(found))(*found)
-    block = _Block(*x[1:], len(units), pool, relu_out, frozen)
-    _connect(block, layers, bool(skip))
-    return _Layout(bytes(block), bytes(layers), out, library().arrange(ctypes.byref(block)))
-
-
-def _connect(block: _Block, layers, skip: bool) -> None:
-    start = ctypes.addressof(layers)
-    block.units = start
-    block.skip = start + block.count * ctypes.sizeof(_Layer) if skip else None
+    block = _Block(*x[1:], skip is not None, len(found), pool, relu_out, frozen)
+    block.layers = ctypes.addressof(layers)
+    floats = library().arrange(ctypes.byref(block))
+    return _Layout(bytes(block), bytes(layers), out, floats)
 
 
 class _Function(PythonFunction):
-    """A block's structures and what NNabla asks of a function."""
+    """What NNabla asks of a function of one output, of known shape."""
 
-    def __init__(self, layout: _Layout, skip: bool, identity: bool, residual: bool) -> None:
+    def __init__(self, shape: Tuple[int, ...]) -> None:
         super().__init__()
-        self._identity, self._residual = identity, residual  # the latter: the last input
-        self._shape = layout.shape
-        self._floats = layout.floats
-        self._block = _Block.from_buffer_copy(layout.block)
-        self._layers = (_Layer * (len(layout.layers) // ctypes.sizeof(_Layer))).from_buffer_copy(
-            layout.layers)
-        _connect(self._block, self._layers, skip)
+        self._shape = shape
 
-    # NNabla asks about every pair of input and output at each build and forward, at over 1 us a
-    # question. So mean and variance are no outputs, and the answer is yes where that frees nothing:
-    # parameters are never cleared, and the first unit needs its activations anyway.
     def min_outputs(self) -> int:
         return 1
 
@@ -221,10 +220,21 @@ class _Function(PythonFunction):
         outputs[0].reset_shape(self._shape, True)
 
     def grad_depends_output_data(self, i: int, o: int) -> bool:
-        return bool(self._block.relu_out)  # its mask
+        return False
 
     def grad_depends_input_data(self, i: int, j: int) -> bool:
-        return not self._block.frozen
+        return False
+
+
+class _BlockFunction(_Function):
+    """A block's structures. Inputs: x, the parameters, the residual where it is one of its own."""
+
+    def __init__(self, layout: _Layout, identity: bool, residual: bool) -> None:
+        super().__init__(layout.shape)
+        self._floats, self._identity, self._residual = layout.floats, identity, residual
+        self._block = _Block.from_buffer_copy(layout.block)
+        self._layers = (_Layer * self._block.count).from_buffer_copy(layout.layers)
+        self._block.layers = ctypes.addressof(self._layers)
 
     def _point(self, inputs) -> None:
         """Where x and the residual are now: NNabla may have moved them since the last pass."""
@@ -232,16 +242,22 @@ class _Function(PythonFunction):
         if not self._identity:
             self._block.residual = _address(inputs[-1].data) if self._residual else None
 
-    def _forward(self, inputs, y: Optional[int]) -> nn.NdArray:
-        """Runs the forward pass; its result goes to ``y``, unless None. Returns the arena."""
+    def _forward(self, inputs, y: nn.NdArray) -> nn.NdArray:
+        """Runs the forward pass and returns the arena."""
         self._point(inputs)
         arena = nn.NdArray((max(self._floats, 1),))
-        self._block.y, self._block.arena = y, _address(arena, True)
+        self._block.y, self._block.arena = _address(y, True), _address(arena, True)
         library().block_forward(ctypes.byref(self._block))
         return arena
 
 
-class _Trained(_Function):
+def _slots(layer: Layer) -> tuple:
+    """A layer's parameters, None where there is none."""
+    matrices = (*layer.matrices, None, None)[:2]
+    return (layer.depthwise, *matrices, layer.weight, layer.gamma, layer.beta)
+
+
+class _Trained(_BlockFunction):
     name = "FusedBlock"
 
     def __init__(self, layout, layers: Sequence[Layer], order, eps: float, decay: float, keep: bool,
@@ -250,19 +266,21 @@ class _Trained(_Function):
         self._order = None if order is None else np.array(order, np.int32)
         self._block.order = None if order is None else self._order.ctypes.data
         self._block.eps, self._block.decay = eps, decay
-        self._parameters: List[nn.Variable] = []
-        self._places = []  # of each layer's slots among the inputs; the last one is None
-        for layer in layers:
-            matrices = (*layer.matrices, None, None)[:2]
-            slots = (layer.depthwise, *matrices, layer.weight, layer.gamma, layer.beta)
-            first = len(self._parameters)
-            present = [v for v in slots if v is not None]
-            numbers = iter(range(first, first + len(present)))
-            self._places.append([-1 if v is None else next(numbers) for v in slots])
-            self._parameters += present
+        places = [(own.values, own.gradients, own.add) for own in self._layers]
+        self._slots = [(*place, i) for place, layer in zip(places, layers)
+                       for i, v in enumerate(_slots(layer)) if v is not None]
         self._running = [layer.running for layer in layers]
         self._keep, self._arena = keep, None
         self._moments: List[Tuple[nn.Variable, nn.Variable]] = []
+
+    # NNabla asks about every pair of input and output at each build and forward, at over 1 us a
+    # question. So mean and variance are no outputs, and the answer is yes where that frees nothing:
+    # parameters are never cleared, and the first unit needs its activations anyway.
+    def grad_depends_output_data(self, i: int, o: int) -> bool:
+        return bool(self._block.relu_out)  # its mask
+
+    def grad_depends_input_data(self, i: int, j: int) -> bool:
+        return True
 
     def moments(self) -> List[Tuple[nn.Variable, nn.Variable]]:
         """Mean and biased variance of each layer's batch, which the forward pass fills."""
@@ -270,22 +288,16 @@ class _Trained(_Function):
                          for u in self._layers]
         return self._moments
 
-    def _set(self, field: str, values: list) -> None:
-        for layer, places in zip(self._layers, self._places):
-            getattr(layer, field)[:] = [values[i] for i in places]
-
-    def _values(self, inputs) -> list:
-        return [*(_address(v.data) for v in inputs[1:1 + len(self._parameters)]), None]
-
-    def _compute(self, inputs, y: Optional[int]) -> nn.NdArray:
-        self._set("values", self._values(inputs))
-        for layer, running in zip(self._layers, self._running):
-            moved = [_address(v.data) for v in running] if running and y else (None, None)
-            layer.running_mean, layer.running_variance = moved
+    def _compute(self, inputs, y: nn.NdArray, track: bool) -> nn.NdArray:
+        for (values, _, _, i), v in zip(self._slots, inputs[1:]):
+            values[i] = _address(v.data)
+        for own, running in zip(self._layers, self._running):
+            moved = [_address(v.data) for v in running] if running and track else (None, None)
+            own.running_mean, own.running_variance = moved
         return self._forward(inputs, y)
 
     def forward_impl(self, inputs, outputs) -> None:
-        arena = self._compute(inputs, _address(outputs[0].data, True))
+        arena = self._compute(inputs, outputs[0].data, True)
         for layer, pair in zip(self._layers, self._moments):
             for address, variable in zip((layer.mean, layer.variance), pair):
                 ctypes.memmove(_address(variable.data, True), address, 4 * layer.channels_out)
@@ -294,20 +306,18 @@ class _Trained(_Function):
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
         block = self._block
         if self._arena is None:
-            self._arena = self._compute(inputs, None)
+            self._arena = self._compute(inputs, nn.NdArray(self._shape), False)
         self._point(inputs)
         block.y = _address(outputs[0].data) if block.relu_out else None
         block.dy = _address(outputs[0].grad)
         addresses = [_address(v.grad, not add) if needed else None
                      for v, needed, add in zip(inputs, propagate_down, accum)]
-        block.dx, block.add_x, last = addresses[0], accum[0], 1 + len(self._parameters)
-        if self._identity:
-            block.d_residual, block.add_residual = block.dx, block.add_x
-        elif self._residual:
-            block.d_residual, block.add_residual = addresses[last], accum[last]
-        self._set("values", self._values(inputs))
-        self._set("gradients", [*addresses[1:last], None])
-        self._set("add", [*accum[1:last], False])
+        for n, (values, gradients, add, i) in enumerate(self._slots, 1):
+            values[i], gradients[i], add[i] = _address(inputs[n].data), addresses[n], accum[n]
+        block.dx, block.add_x = addresses[0], accum[0]
+        if self._identity or self._residual:
+            which = 0 if self._identity else -1
+            block.d_residual, block.add_residual = addresses[which], accum[which]
         library().block_backward(ctypes.byref(block))
         self._arena = None
 
@@ -340,37 +350,24 @@ def block(x, units: Sequence[Layer] = (), skip: Optional[Layer] = None, *, ident
     Raises:
         OfaError: an argument does not fit the others.
     """
-    layers = (*units, *((skip,) if skip else ()))
-    shapes = [_Shape(u.weight.shape, u.depthwise.shape if u.depthwise else None, u.kernel, u.stride,
-                     u.weight.shape[0] if u.w_out is None else u.w_out, u.relu_in,
-                     tuple(m.shape for m in u.matrices),
-                     tuple(v.shape for v in (u.gamma, u.beta, *(u.running or ())))) for u in layers]
-    layout = _layout(x.shape, tuple(shapes[:len(units)]), shapes[-1] if skip else None, identity,
-                     pool, relu_out, False)
-    extra = _check_residual(residual, layout, not (identity or units and skip))
+    layers = (*((skip,) if skip else ()), *units)
+    layout = _layout(x.shape, tuple(map(_Shape.of, units)), _Shape.of(skip) if skip else None,
+                     identity, None if residual is None else residual.shape, pool, relu_out, False)
     if order is not None:
         rows = units[-1].weight.shape[0]
         _check(layout.shape[0] == rows and np.array_equal(np.sort(order), range(rows)), "order",
                order, "a permutation of all %d rows" % rows)
-    keep = any(v.need_grad for v in (x, *extra, *(
-        v for u in layers for v in (u.weight, u.gamma, u.beta))))
-    function = _Trained(layout, layers, order, eps, decay, keep, skip is not None, identity,
-                        residual is not None)
+    parameters = [v for u in layers for v in _slots(u) if v is not None]
+    inputs = [x, *parameters, *(() if residual is None else (residual,))]
+    keep = any(v.need_grad for v in inputs)
+    function = _Trained(layout, layers, order, eps, decay, keep, identity, residual is not None)
     if moments is not None:
-        moments += function.moments()
-    return function(x, *function._parameters, *extra)
+        first, *others = function.moments()
+        moments += [*others, first] if skip else [first, *others]
+    return function(*inputs)
 
 
-def _check_residual(residual, layout: _Layout, possible: bool) -> tuple:
-    """() or the residual, an input of its own."""
-    if residual is None:
-        return ()
-    _check(possible, "residual", residual.shape, "None beside identity, or units and a skip")
-    _check(residual.shape == layout.shape, "residual shape", residual.shape, layout.shape)
-    return (residual,)
-
-
-class _Frozen(_Function):
+class _Frozen(_BlockFunction):
     name = "FrozenBlock"
 
     def __init__(self, layout: _Layout, layers: Sequence[Folded], *shape: bool) -> None:
@@ -388,7 +385,7 @@ class _Frozen(_Function):
                              packed.ctypes.data, None, bias.ctypes.data]
 
     def forward_impl(self, inputs, outputs) -> None:
-        self._forward(inputs, _address(outputs[0].data, True))
+        self._forward(inputs, outputs[0].data)
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
         raise OfaError("a frozen block has no backward pass: build with batch statistics")
@@ -397,14 +394,12 @@ class _Frozen(_Function):
 def frozen_block(x, units: Sequence[Folded] = (), skip: Optional[Folded] = None, *,
                  identity: bool = False, residual=None, pool: bool = False, relu_out: bool = False):
     """As `block`, for inference: constant layers with BN folded in, and no gradient."""
-    layers = (*units, *((skip,) if skip else ()))
-    shapes = [_Shape(np.shape(u.weight), None if u.depthwise is None else np.shape(u.depthwise),
-                     np.shape(u.weight if u.depthwise is None else u.depthwise)[-1], u.stride,
-                     len(u.weight), u.relu_in) for u in layers]
-    layout = _layout(x.shape, tuple(shapes[:len(units)]), shapes[-1] if skip else None, identity,
-                     pool, relu_out, True)
-    extra = _check_residual(residual, layout, not (identity or units and skip))
-    return _Frozen(layout, layers, skip is not None, identity, residual is not None)(x, *extra)
+    layout = _layout(x.shape, tuple(map(_Shape.of_folded, units)),
+                     _Shape.of_folded(skip) if skip else None, identity,
+                     None if residual is None else residual.shape, pool, relu_out, True)
+    layers = (*((skip,) if skip else ()), *units)
+    function = _Frozen(layout, layers, identity, residual is not None)
+    return function(x, *(() if residual is None else (residual,)))
 
 
 def global_mean(x):
@@ -413,24 +408,11 @@ def global_mean(x):
     return F.transpose(F.mean(x, axis=(1, 2)), (1, 0))
 
 
-class _Transpose(PythonFunction):
+class _Transpose(_Function):
     name = "ToChwn"
 
-    def min_outputs(self) -> int:
-        return 1
-
-    def setup_impl(self, inputs, outputs) -> None:
-        n, *image = inputs[0].shape
-        outputs[0].reset_shape((*image, n), True)
-
-    def grad_depends_output_data(self, i: int, o: int) -> bool:
-        return False
-
-    def grad_depends_input_data(self, i: int, j: int) -> bool:
-        return False
-
     def forward_impl(self, inputs, outputs) -> None:
-        n, *image = inputs[0].shape
+        *image, n = self._shape
         library().transpose(n, int(np.prod(image)), _address(inputs[0].data),
                             _address(outputs[0].data, True))
 
@@ -443,4 +425,5 @@ class _Transpose(PythonFunction):
 def to_chwn(x):
     """x (N, C, H, W) as (C, H, W, N)."""
     _check(x.ndim == 4, "x shape", x.shape, "(N, C, H, W)")
-    return _Transpose()(x)
+    n, *image = x.shape
+    return _Transpose((*image, n))(x)
