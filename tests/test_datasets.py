@@ -319,7 +319,8 @@ def test_prepare_check_and_show_as_commands(home, published, tmp_path):
     sheets = {split: tmp_path / f"{split}.png" for split in ("train", "test")}
     for split, sheet in sheets.items():
         done = run("show", "--data", "cifar10", "--recipe", "xception_cifar10", "--count", 6,
-                   "--columns", 3, "--save", sheet, "--split", split, OFA_DATASETS=str(home))
+                   "--columns", 3, "--save", sheet, "--split", split, "--set", "data.image_sizes=[32]",
+                   "--set", "data.valid_sizes=[32]", OFA_DATASETS=str(home))
         assert done.returncode == 0, done.stderr
     for split, rows in (("train", 2), ("test", 1)):  # six of 15 images, all three
         with Image.open(sheets[split]) as image:
