@@ -10,6 +10,7 @@ from nnabla_ofa.nets.resnet20 import ResNet20
 
 NETS = [(ofa.Xception(classes=10, width_mult=0.0625, stem_stride=1), "K357_E0.6+0.8+1_D123"),
         (ofa.Xception(classes=10, width_mult=0.0625, middle_blocks=3), "K35_E0.8+1_D23"),
+        (ofa.Xception(classes=10, width_mult=0.02, entry_strides=(2, 1, 2)), "K357_E1_D123"),
         (ResNet20(classes=10), "C4-16_C4-32_C4-64"),
         (ResNet20(classes=10, shortcut="always"), "C8-16_C4-32_C64")]
 

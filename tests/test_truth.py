@@ -24,7 +24,8 @@ from nnabla_ofa.optimiser import Optimiser
 from nnabla_ofa.recipe import Train
 from nnabla_ofa.train import Stepper
 
-CONFIG = ofa.Xception(classes=5, widths=(6, 6, 8, 8, 24, 8, 8, 8), middle_blocks=1, stem_stride=1)
+CONFIG = ofa.Xception(classes=5, widths=(6, 6, 8, 8, 24, 8, 8, 8), middle_blocks=1, stem_stride=1,
+                      entry_strides=(2, 2, 1))
 SPACE = "K357_E0.6+0.8+1_D123"
 RESNET, CHANNELS = ofa.ResNet20(classes=5), "C4-16_C4-32_C4-64"
 ARCHS = ("XP1 7x7 3", "XP0.6 3x3 3", "XP0.8 5x5 2", "XP1 3x3 1",

@@ -130,9 +130,11 @@ def from_genotype(numbers: Sequence[int]) -> Arch:
 class Xception:
     """What fixes a network besides its search space.
 
-    widths: the eight base widths, times `width_mult`, rounded to multiples of 8. stem_stride: 2, or
-    1 for images of 32 pixels. middle_blocks: 8 is Xception41, 16 Xception65. dropout: rate in [0, 1)
-    before the classifier. bn_eps, bn_decay: of every BN.
+    widths: the eight base widths, times `width_mult`, rounded to multiples of 8. stem_stride,
+    entry_strides: of the stem and of each entry block, 2, or 1 to keep more pixels of small images
+    (of 32 pixels a side the middle blocks see 2; with 1 and (2, 2, 1), 8). middle_blocks: 8 is
+    Xception41, 16 Xception65. dropout: rate in [0, 1) before the classifier. bn_eps, bn_decay: of
+    every BN.
     """
 
     family: str = "xception"
@@ -141,12 +143,14 @@ class Xception:
     width_mult: float = 1.0
     middle_blocks: int = 8
     stem_stride: int = 2
+    entry_strides: Tuple[int, ...] = (2, 2, 2)
     dropout: float = 0.1
     bn_eps: float = 1e-5
     bn_decay: float = 0.9
 
     def __post_init__(self):
         object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "entry_strides", tuple(self.entry_strides))
         require(self, "net", {
             "family": (self.family == "xception", "xception"),
             "classes": (self.classes >= 1, "1 or more"),
@@ -154,6 +158,8 @@ class Xception:
             "width_mult": (0 < self.width_mult <= 1000, "a positive number, at most 1000"),
             "middle_blocks": (1 <= self.middle_blocks <= 1000, "1 to 1000"),
             "stem_stride": (self.stem_stride in (1, 2), "1 or 2"),
+            "entry_strides": (len(self.entry_strides) == 3 and set(self.entry_strides) <= {1, 2},
+                              "3 numbers, each 1 or 2"),
             "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
             "bn_eps": (self.bn_eps > 0, "positive"),
             "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
@@ -202,11 +208,11 @@ class Xception:
                        for i, (choices, block) in enumerate(zip(space.blocks, arch.blocks)))
         return (ConvBn("stem/0", 3, w[0], 3, self.stem_stride, relu_out=True),
                 ConvBn("stem/1", w[0], w[1], 3, relu_out=True),
-                downsample("entry/0", w[1], w[2], w[2], relu_first=False),
-                downsample("entry/1", w[2], w[3], w[3]),
-                downsample("entry/2", w[3], w[4], w[4]),
+                widen("entry/0", w[1], w[2], w[2], self.entry_strides[0], relu_first=False),
+                widen("entry/1", w[2], w[3], w[3], self.entry_strides[1]),
+                widen("entry/2", w[3], w[4], w[4], self.entry_strides[2]),
                 *middle,
-                downsample("exit/0", w[4], w[4], w[5]),
+                widen("exit/0", w[4], w[4], w[5]),
                 plain("exit/1", w[5], w[6], relu_in=False, relu_out=True),
                 plain("exit/2", w[6], w[7], relu_in=False, relu_out=True),
                 Linear("classifier", w[7], self.classes))
@@ -236,11 +242,11 @@ def plain(name: str, w_in: int, w_out: int, relu_in=True, relu_out=False) -> Sep
     return Separable(name, w_in, w_out, w_in, w_out, relu_in=relu_in, relu_out=relu_out)
 
 
-def downsample(name: str, w_in: int, w_mid: int, w_out: int, relu_first=True) -> Residual:
-    """Two separable layers and a max-pool, beside a 1x1/2 convolution."""
+def widen(name: str, w_in: int, w_mid: int, w_out: int, stride: int = 2, relu_first=True) -> Residual:
+    """Two separable layers and, of stride 2, a max-pool, beside a 1x1 convolution."""
     return Residual((plain(f"{name}/0", w_in, w_mid, relu_in=relu_first),
                      plain(f"{name}/1", w_mid, w_out)),
-                    skip=ConvBn(f"{name}/skip", w_in, w_out, 1, 2), pool=True)
+                    skip=ConvBn(f"{name}/skip", w_in, w_out, 1, stride), pool=stride == 2)
 
 
 def middle_block(name: str, width: int, choices: Choices, block: Block) -> Residual:
