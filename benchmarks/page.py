@@ -31,19 +31,22 @@ CONTENDER_NOTES = """\
 
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{file name: Markdown} of what the records hold; {} of none."""
-    found = {record["name"]: record for record in records if record["recipe"] == "benchmark_step"}
-    step = step_page(found)
-    together = {r["name"]: r for r in records if r["recipe"] == "benchmark_population"}
-    made = {"step.md": step, "population.md": population_page(together.get("population"))}
+    made = {"step.md": step_page(by_name(records, "benchmark_step")),
+            "population.md": population_page(by_name(records, "benchmark_population").get("population"))}
     return {name: text for name, text in made.items() if text}
 
 
 def figures(records: Sequence[dict]) -> dict:
     """The pictures that results/step.md names."""
     from . import charts
-    found = {record["name"]: record for record in records if record["recipe"] == "benchmark_step"}
+    found = by_name(records, "benchmark_step")
     makers = {"step": ("step-bars.png", charts.bars), "curve": ("step-curves.png", charts.curves)}
     return {file: make(found[name]) for name, (file, make) in makers.items() if name in found}
+
+
+def by_name(records: Sequence[dict], recipe: str) -> Dict[str, dict]:
+    """{name: record} of one benchmark."""
+    return {record["name"]: record for record in records if record["recipe"] == recipe}
 
 
 def step_page(found: Dict[str, dict]) -> Optional[str]:
@@ -219,15 +222,15 @@ def ranks_table(record: dict) -> str:
 
 def overhead_table(record: dict) -> str:
     """A row a part of the training loop, milliseconds and share of a step by setting."""
-    whole = {row["setting"]: row["median"] for row in record["results"] if row["part"] == "step"}
-    parts = {s: {row["part"]: row["median"] for row in record["results"]
-                 if row["setting"] == s and row["part"] != "step"} for s in whole}
-    rows = [{"Part": part, **{f"{s}: {SETTINGS.get(s, '')}": f"{ms(own[part])} ({own[part] / whole[s]:.2%})"
-                              for s, own in parts.items()}} for part in parts[next(iter(whole))]]
-    rows += [{"Part": "all of these", **{f"{s}: {SETTINGS.get(s, '')}": f"{ms(sum(own.values()))} "
-              f"({sum(own.values()) / whole[s]:.2%})" for s, own in parts.items()}},
-             {"Part": "a step", **{f"{s}: {SETTINGS.get(s, '')}": ms(whole[s]) for s in parts}}]
-    return table(rows)
+    lines: Dict[str, dict] = {}
+    for setting in dict.fromkeys(row["setting"] for row in record["results"]):
+        parts = {row["part"]: row["median"] for row in record["results"] if row["setting"] == setting}
+        step = parts.pop("step")
+        cells = {part: f"{ms(seconds)} ({seconds / step:.2%})" for part, seconds in
+                 {**parts, "all of these": sum(parts.values())}.items()}
+        for part, text in {**cells, "a step": ms(step)}.items():
+            lines.setdefault(part, {"Part": part})[f"{setting}: {SETTINGS.get(setting, '')}"] = text
+    return table([*lines.values()])
 
 
 def population_page(record: Optional[dict]) -> Optional[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from statistics import mean
 from typing import Dict, List, Sequence
 
-from .markdown import accuracy, duration, run_facts, spread, table
+from .markdown import accuracy, duration, of_kind, run_facts, spread, table
 
 COMMANDS = {"ablations.md": "python benchmarks/ablations.py --data cifar10"}
 SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones"}
@@ -24,20 +24,13 @@ HEADINGS = {
     "calibration": "Training images that the BN statistics of an extracted subnet are taken from."}
 
 
-def compared(records: Sequence[dict], recipe: str = "") -> List[dict]:
-    """The records that are ablations, of one recipe if it is named."""
-    return [record for record in records if record["kind"] == "benchmark"
-            and record.get("name") == "ablations" and recipe in ("", record["recipe"])]
-
-
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"ablations.md": Markdown of all ablations in `records`}, {} where there is none."""
-    found = compared(records)
+    found = of_kind(records, "benchmark", "ablations")
     if not found:
         return {}
     parts = ["# What each decision pays", run_facts(found), _NOTE]
-    for recipe in recipes_of(found):
-        seeds = compared(found, recipe)
+    for recipe, seeds in by_recipe(found).items():
         parts += [f"## `{recipe}`", f"![Top-1 of every variant and seed]({picture(recipe)})"]
         parts += [f"### {comparison.capitalize()}\n\n{HEADINGS.get(comparison, '')}\n\n"
                   + table(lines(seeds, comparison)) for comparison in comparisons(seeds)]
@@ -51,9 +44,12 @@ cancels. All variants of a comparison train equally many subnets on equally many
 of the elastic stages."""
 
 
-def recipes_of(records: Sequence[dict]) -> List[str]:
-    """The recipes compared, each once."""
-    return list(dict.fromkeys(record["recipe"] for record in records))
+def by_recipe(records: Sequence[dict]) -> Dict[str, List[dict]]:
+    """The records of each recipe, one a seed."""
+    found: Dict[str, List[dict]] = {}
+    for record in records:
+        found.setdefault(record["recipe"], []).append(record)
+    return found
 
 
 def comparisons(records: Sequence[dict]) -> List[str]:
@@ -97,8 +93,6 @@ def picture(recipe: str) -> str:
 def figures(records: Sequence[dict]) -> dict:
     """A panel a comparison: top-1 of every variant, seed and kind of subnet."""
     from ..plots import variants_figure
-    found = compared(records)
     return {picture(recipe): variants_figure(
-        {comparison: [top1(record, comparison) for record in compared(found, recipe)]
-         for comparison in comparisons(compared(found, recipe))}, SUBNETS)
-        for recipe in recipes_of(found)}
+        {comparison: [top1(record, comparison) for record in seeds] for comparison in comparisons(seeds)},
+        SUBNETS) for recipe, seeds in by_recipe(of_kind(records, "benchmark", "ablations")).items()}

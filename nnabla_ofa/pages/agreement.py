@@ -6,23 +6,17 @@ predicted, measured; what they are is the record's `what`.
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Dict, Sequence
 
 from ..agreement import Agreement, agreement
-from .markdown import page, table
+from .markdown import of_kind, page, table
 
 COMMANDS = {"agreement.md": "python runners/predictor.py --weights FILE"}
 
 
-def agreements(records: Sequence[dict]) -> List[dict]:
-    """The records of predictions beside measurements."""
-    return [record for record in records if record["kind"] == "agreement"]
-
-
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"agreement.md": Markdown of all of them}, {} where there is none."""
-    found = agreements(records)
-    return {"agreement.md": page("Predicted against measured", found, section)} if found else {}
+    return page("agreement.md", "Predicted against measured", of_kind(records, "agreement"), section)
 
 
 def of_sizes(record: dict) -> Dict[int, Agreement]:
@@ -68,4 +62,4 @@ def figures(records: Sequence[dict]) -> dict:
     return {picture(record): agreement_figure(
         [row["predicted"] for row in record["results"]], [row["measured"] for row in record["results"]],
         record["what"], f"{record['recipe']}, {len(record['results'])} subnets")
-        for record in agreements(records)}
+        for record in of_kind(records, "agreement")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import mean, stdev
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 
 def table(rows: Sequence[dict], left: int = 1) -> str:
@@ -49,9 +49,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def page(title: str, records: Sequence[dict], section: Callable[[dict], str]) -> str:
-    """A page of some records: how they were made, then a section each."""
-    return "\n\n".join([f"# {title}", run_facts(records), *map(section, records)])
+def of_kind(records: Sequence[dict], kind: str, name: Optional[str] = None) -> List[dict]:
+    """The records of a kind, of one name if it is given."""
+    return [record for record in records
+            if record["kind"] == kind and name in (None, record.get("name"))]
+
+
+def page(file: str, title: str, records: Sequence[dict], section: Callable[[dict], str]) -> Dict[str, str]:
+    """{file: the page of some records}: how they were made, then a section each; {} of no records."""
+    if not records:
+        return {}
+    return {file: "\n\n".join([f"# {title}", run_facts(records), *map(section, records)])}
 
 
 def run_facts(runs: Sequence[dict]) -> str:

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import Dict, List, Sequence, Tuple
 
 from ..ranking import ORDERS, summary
-from .markdown import page, table
+from .markdown import of_kind, page, table
 
 COMMANDS = {"ranking.md": "python runners/rank.py --weights FILE --subnets FILE"}
 
 
-def ranked(records: Sequence[dict]) -> List[dict]:
-    """The records of such comparisons."""
-    return [record for record in records if record["kind"] == "rank"]
-
-
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"ranking.md": Markdown of all rankings in `records`}, {} where there is none."""
-    found = ranked(records)
-    return {"ranking.md": page("How well a supernet orders its subnets", found, section)} if found else {}
+    return page("ranking.md", "How well a supernet orders its subnets", of_kind(records, "rank"), section)
 
 
 def section(record: dict) -> str:
@@ -39,7 +33,7 @@ def figures(records: Sequence[dict]) -> dict:
     """The accuracy of each subnet of a ranking against what orders them, a panel each."""
     from ..plots import scatter_figure
     return {picture(record): scatter_figure(panels(record), "accuracy in the file")
-            for record in ranked(records)}
+            for record in of_kind(records, "rank")}
 
 
 def panels(record: dict) -> List[Tuple[str, str, List[float], List[float]]]:

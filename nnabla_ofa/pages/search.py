@@ -14,17 +14,12 @@ import numpy as np
 from pymoo.indicators.hv import Hypervolume
 
 from ..problem import UNITS, front
-from .markdown import page, spread, table
+from .markdown import of_kind, page, spread, table
 
 COMMANDS = {"search.md": "python benchmarks/search.py --weights FILE"}
 SPLITS = {"valid_top1": "held-out", "top1": "test"}
 LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "hand-made subnets"}
 Fronts = Dict[Tuple[str, Optional[int]], List[dict]]  # (method, search seed) -> rows
-
-
-def compared(records: Sequence[dict]) -> List[dict]:
-    """The records that are comparisons."""
-    return [record for record in records if record["kind"] == "benchmark" and record.get("name") == "search"]
 
 
 def fronts(record: dict) -> Fronts:
@@ -67,7 +62,8 @@ def figures(records: Sequence[dict]) -> dict:
     """The fronts of each comparison, every method and seed, on the images they were chosen by."""
     from ..plots import front_figure
     return {picture(record): front_figure(points(record), {}, record["search"]["objective"],
-                                          "held-out images") for record in compared(records)}
+                                          "held-out images")
+            for record in of_kind(records, "benchmark", "search")}
 
 
 def points(record: dict) -> Dict[str, List[List[Tuple[float, float]]]]:
@@ -83,9 +79,8 @@ def points(record: dict) -> Dict[str, List[List[Tuple[float, float]]]]:
 
 def pages(records: Sequence[dict]) -> Dict[str, str]:
     """{"search.md": Markdown of all comparisons in `records`}, {} where there is none."""
-    found = compared(records)
-    title = "Search against random draws and hand-made subnets"
-    return {"search.md": page(title, found, section)} if found else {}
+    return page("search.md", "Search against random draws and hand-made subnets",
+                of_kind(records, "benchmark", "search"), section)
 
 
 def section(record: dict) -> str:
