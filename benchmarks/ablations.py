@@ -10,13 +10,14 @@ to the run's folder; those copied to results/records/ become results/ablations.m
 """
 
 import copy
+import re
 import shutil
 import sys
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, Iterable, List, Tuple
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,7 +26,6 @@ import numpy as np  # noqa: E402
 
 from nnabla_ofa import cli, records, weights  # noqa: E402
 from nnabla_ofa.checkpoint import load_network  # noqa: E402
-from nnabla_ofa.data import calibration_indices  # noqa: E402
 from nnabla_ofa.recipe import Recipe  # noqa: E402
 from nnabla_ofa.stages import Lab, Run  # noqa: E402
 from nnabla_ofa.supernet import Network  # noqa: E402
@@ -82,10 +82,6 @@ class Variant:
     context: Callable = nullcontext
     shared: int = 1
 
-    @property
-    def folder(self) -> str:
-        return f"{self.comparison}, {self.name}".replace(", ", "-").replace(" ", "_")
-
 
 BASE = {"sorting": "exact", "subnets a step": "2", "schedule": "stages, uniform draws",
         "distillation": "from the full network"}  # what the base is called in each comparison
@@ -105,16 +101,21 @@ def main(args) -> None:
     args.recipe = args.recipe or RECIPE
     run, start = cli.open_run(args), time.time()
     base = Run(run.lab, run.output / f"seed{run.lab.seed}" / "base", run.command, run.kernels)
-    rows = [{"comparison": comparison, "variant": name, **row}
-            for found in [measured(base)] for comparison, name in BASE.items() for row in found]
+    rows = labelled(BASE.items(), measured(base))
     for variant in VARIANTS:
-        rows += [{"comparison": variant.comparison, "variant": variant.name, **row}
-                 for row in measured(derived(base, variant), variant.context)]
+        rows += labelled([(variant.comparison, variant.name)],
+                         measured(derived(base, variant), variant.context))
+    net = network(base)
     for count in CALIBRATION_IMAGES:
-        rows += [{"comparison": "calibration", "variant": str(count), **row}
-                 for row in judged(calibrated_with(base.lab, count), network(base))]
+        rows += labelled([("calibration", str(count))], judged(base.lab.with_calibration(count), net))
     run.record("benchmark", "ablations", base.recipe.stages[-1].space, [], rows, time.time() - start,
                "ablations")
+
+
+def labelled(places: Iterable[Tuple[str, str]], found: List[dict]) -> List[dict]:
+    """The rows found, once for each (comparison, variant) that they belong to."""
+    return [{"comparison": comparison, "variant": variant, **row}
+            for comparison, variant in places for row in found]
 
 
 def derived(base: Run, variant: Variant) -> Run:
@@ -122,7 +123,8 @@ def derived(base: Run, variant: Variant) -> Run:
     shared = base.recipe.stages[:variant.shared]
     lab = copy.copy(base.lab)
     lab.recipe = variant.change(base.recipe)
-    run = Run(lab, base.output.parent / variant.folder, base.command, base.kernels)
+    folder = re.sub("[ ,]+", "_", f"{variant.comparison}-{variant.name}")
+    run = Run(lab, base.output.parent / folder, base.command, base.kernels)
     for stage in shared:
         if not run.weights(stage).exists():
             run.folder(stage).mkdir(parents=True, exist_ok=True)
@@ -159,13 +161,6 @@ def judged(lab: Lab, net: Network) -> List[dict]:
     size = max(lab.recipe.data.valid_sizes)
     return [{"which": name, **row} for name, row in
             zip(names, lab.rows(net, archs, say=lambda text: None, sizes=(size,)))]
-
-
-def calibrated_with(lab: Lab, count: int) -> Lab:
-    """The same data with BN statistics from `count` images."""
-    other = copy.copy(lab)
-    other.calibration = other._images(lab.train, calibration_indices(len(lab.train), count, lab.seed))
-    return other
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 
 from nnabla_ofa import cli, ranking  # noqa: E402
-from nnabla_ofa.checkpoint import load_network  # noqa: E402
 
 
 def main(args) -> None:
@@ -25,10 +24,9 @@ def main(args) -> None:
     subnets, top1 = {}, []
     for i, arch in enumerate(net.space.sample_distinct(args.count, np.random.default_rng(0))):
         run.say(f"--- {i + 1} of {args.count}")
-        path = run.finetune(net, str(arch), scratch=True, name=f"scratch-{i:03d}")
-        row, = run.lab.rows(load_network(path), [None], say=lambda text: None, sizes=(size,))
-        subnets[f"arch{i + 1}"] = ranking.Subnet(arch, str(arch), row["top1"])
-        top1.append(row["top1"])
+        _, rows = run.finetune(net, str(arch), scratch=True, name=f"scratch-{i:03d}")
+        top1 += [row["top1"] for row in rows if row["image_size"] == size]
+        subnets[f"arch{i + 1}"] = ranking.Subnet(arch, str(arch), top1[-1])
         if run.lab.comm.rank == 0:
             ranking.write_subnets(args.save, subnets, top1)
     run.say(f"{len(subnets)} subnets: {args.save}")

@@ -10,20 +10,21 @@ A run lives in one folder, a stage in a folder of its own below it:
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from . import checkpoint, records
 from .arch import Arch
 from .comm import barrier, require_agreement
-from .data import calibration_indices, open_dataset, split
+from .data import Key, calibration_indices, open_dataset, split
 from .errors import OfaError
 from .evaluate import Frozen, Images, Result, calibrate, evaluate_archs
 from .recipe import Recipe, Stage
@@ -37,7 +38,7 @@ class Lab:
     """A recipe's data, opened: what training, choosing and reporting see.
 
     train: images to learn from; valid: held out of the training set, for choosing; test: for
-    reporting only. calibration: training images that BN statistics come from.
+    reporting only. calibration: augmented training images that BN statistics come from.
     """
 
     recipe: Recipe
@@ -50,18 +51,27 @@ class Lab:
         self.train, valid = split(everything, data.held_out, self.seed)
         if data.train_images and data.train_images < len(self.train):
             _, self.train = split(self.train, data.train_images / len(self.train), self.seed)
-        chosen = calibration_indices(len(self.train), data.calibration_images, self.seed)
         self.classes = everything.classes
-        self.calibration = self._images(self.train, chosen)
+        self.calibration = self._calibration(data.calibration_images)
         self.valid, self.test = self._images(valid), self._images(test)
         require_agreement(self.comm, "recipes, seeds or data", repr((
             replace(self.recipe, data=replace(data, source=None, workers=0)), self.seed, self.classes,
             self.fingerprint(), labels_checksum(test.labels))))
 
-    def _images(self, dataset, indices=None) -> Images:
+    def _images(self, dataset, indices=None, key: Optional[Key] = None) -> Images:
         indices = np.arange(len(dataset)) if indices is None else indices
         return Images(dataset, indices, self.recipe.data.augment, self.recipe.train.batch_size,
-                      self.recipe.data.workers, self.recipe.data.backend)
+                      self.recipe.data.workers, self.recipe.data.backend, key)
+
+    def _calibration(self, count: int) -> Images:
+        indices = calibration_indices(len(self.train), count, self.seed)
+        return self._images(self.train, indices, (self.seed, "calibration", 0))
+
+    def with_calibration(self, count: int) -> "Lab":
+        """The same data, with BN statistics from `count` images."""
+        other = copy.copy(self)
+        other.calibration = self._calibration(count)
+        return other
 
     def fingerprint(self) -> Dict[str, object]:
         """The data's part of what must not change in a resumed run."""
@@ -169,8 +179,8 @@ class Run:
                     validate, teachers, fingerprint, self.accept_changes).run()
 
     def finetune(self, net: Network, subnet: Optional[str], save: Optional[Path] = None,
-                 scratch: bool = False, name: Optional[str] = None) -> Path:
-        """Extract a subnet, train it alone, judge it before and after; the file it is saved to.
+                 scratch: bool = False, name: Optional[str] = None) -> Tuple[Path, List[dict]]:
+        """Extract a subnet, train it alone, judge it before and after; (its file, the record's rows).
 
         scratch: from new weights instead, to compare with. name: of the record.
         """
@@ -181,8 +191,7 @@ class Run:
         stage = Stage(kind, str(arch.canonical()), settings.epochs, settings.lr)
         alone = net.extract(arch)
         if scratch:
-            alone = Network.create(alone.config, alone.space, self.lab.seed)
-            alone.info = dict(net.info, subnet=stage.space)
+            alone.set_arrays(Network.create(alone.config, alone.space, self.lab.seed).arrays())
         alone.kernels = self.kernels
         folder = self.output / f"{kind}-{zlib.crc32(stage.space.encode()):08x}"
         rows = [] if scratch else self._finetuned(alone, arch, "before")
@@ -195,7 +204,7 @@ class Run:
             if self.lab.comm.rank == 0:
                 alone.save(path)
         self.say(f"saved: {path}")
-        return path
+        return path, rows
 
     def _finetuned(self, alone: Network, arch: Arch, when: str) -> List[dict]:
         """Rows of a subnet "before" or "after" fine-tuning, or trained from "scratch"."""

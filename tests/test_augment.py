@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from nnabla_ofa.data import Augment, Dataset, TrainLoader, colour, cover, mix, normalise, one_hot, policies
 from nnabla_ofa.data.boxes import centred_box
+from nnabla_ofa.data.loader import views
 from nnabla_ofa.data.policies import AUTOAUGMENT, OPERATIONS, RANDAUGMENT, SHIFT
 from nnabla_ofa.data.transforms import N_UNIFORM, augment_image, further, row_length
 from nnabla_ofa.errors import OfaError
@@ -236,7 +237,7 @@ def test_nothing_further_by_default():
 
 def test_turning_one_on_leaves_the_draws_of_the_others_alone():
     def rows(**settings):
-        return TrainLoader(numbered(40), Augment(**settings), 0, "kernel", 4)._uniforms(2, 8)
+        return views(Augment(**settings), (0, "kernel", 2), 8, 4)
 
     plain, erasing = rows(), rows(erasing=1.0)
     both = rows(erasing=1.0, cutout=0.5)
@@ -244,7 +245,7 @@ def test_turning_one_on_leaves_the_draws_of_the_others_alone():
     assert np.array_equal(both[:, N_UNIFORM + 2:], erasing[:, N_UNIFORM:])
     assert len(np.unique(both)) == both.size
     # the numbers of a place do not depend on the batch in which it is drawn
-    whole = TrainLoader(numbered(40), Augment(erasing=1.0), 0, "kernel", 40)._uniforms(2, 0)
+    whole = views(Augment(erasing=1.0), (0, "kernel", 2), 0, 40)
     assert np.array_equal(whole[8:12], erasing)
 
 

@@ -23,6 +23,7 @@ from nnabla_ofa.data import (
 from nnabla_ofa.data.boxes import cut, train_box, valid_box
 from nnabla_ofa.data.colour import twist_colours
 from nnabla_ofa.data.decode import read_image
+from nnabla_ofa.data.loader import views
 from nnabla_ofa.data.transforms import FLIP, LEFT, N_UNIFORM, TOP
 from nnabla_ofa.data.views import train_images, valid_images
 from nnabla_ofa.errors import OfaError
@@ -476,10 +477,28 @@ def test_more_ranks_than_batches():
 
 def test_calibration_indices_differ_and_repeat():
     chosen = calibration_indices(1000, 200, seed=0)
-    assert len(set(chosen.tolist())) == 200 and (np.diff(chosen) > 0).all() and chosen[-1] < 1000
+    assert len(set(chosen.tolist())) == 200 and 0 <= chosen.min() and chosen.max() < 1000
+    assert np.ptp(chosen[:20]) > 500  # no batch of neighbours, which in a folder are of one class
     assert np.array_equal(chosen, calibration_indices(1000, 200, seed=0))
     assert not np.array_equal(chosen, calibration_indices(1000, 200, seed=1))
-    assert calibration_indices(5, 200, seed=0).tolist() == list(range(5))
+    assert sorted(calibration_indices(5, 200, seed=0)) == list(range(5))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_fixed_batches_with_a_key_are_augmented_as_training_is(ranks):
+    chosen, augment, key = [7, 3, 11, 0, 5], Augment(crop="padded", pad=3), (0, "calibration", 0)
+    images = np.random.default_rng(0).integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
+    data = Dataset("noise", tuple(map(str, range(12))), np.arange(12, dtype=np.int32), images)
+
+    def seen():
+        found = sorted((batch for rank in range(ranks) for batch in fixed_batches(
+            data, chosen, 8, 2, augment, rank, ranks, key=key)), key=lambda batch: batch[0])
+        return np.concatenate([images for _, images, _ in found])
+
+    rows = views(augment, key, 0, 5)
+    expected = np.stack(list(train_images(data, chosen, 8, augment, rows, opencv.pixels)))
+    assert np.array_equal(seen(), expected) and np.array_equal(seen(), seen())
+    assert not np.array_equal(expected, images[chosen])
 
 
 # Real photographs --------------------------------------------------------------------------------

@@ -294,7 +294,7 @@ def test_a_subnet_trained_from_scratch_has_nothing_of_the_supernet(tmp_path):
     run = tiny_run(tmp_path)
     config = dataclasses.replace(run.recipe.net, classes=10)
     supernets = [ofa.Network.create(config, "K357_E1_D3", seed) for seed in (0, 1)]
-    first, second = (ofa.load(run.finetune(net, "XP1 3x3 3", tmp_path / f"{i}.h5", scratch=True)).arrays()
+    first, second = (ofa.load(run.finetune(net, "XP1 3x3 3", tmp_path / f"{i}.h5", scratch=True)[0]).arrays()
                      for i, net in enumerate(supernets))  # the second finds the first's checkpoints
     assert all(np.array_equal(first[name], second[name]) for name in first)
     record = json.loads((tmp_path / "records/tiny/finetune-scratch.json").read_text())
@@ -305,7 +305,7 @@ def test_finetuned_subnet_reloads_to_the_same_logits(tmp_path):
     run = tiny_run(tmp_path, "stages.fullnet.epochs=1")
     run.up_to("K7_E1_D3")
     net = ofa.load(tmp_path / "K7_E1_D3/weights.h5").widened("K357_E0.6+0.8+1_D123")
-    path = run.finetune(net, "XP1 3x3 2, XP0.6 5x5 3")
+    path, _ = run.finetune(net, "XP1 3x3 2, XP0.6 5x5 3")
     record = json.loads((tmp_path / "records/tiny/finetune-finetune.json").read_text())
     after = [row for row in record["results"] if row["when"] == "after"]
     again = tiny_run(tmp_path).lab.rows(ofa.load(path), [None], say=lambda text: None)

@@ -10,9 +10,9 @@
 from .augment import Augment
 from .backends import BACKENDS
 from .datasets import Dataset, open_dataset, split
-from .loader import TrainLoader, calibration_indices, fixed_batches
+from .loader import Key, TrainLoader, calibration_indices, fixed_batches
 from .mix import one_hot
 from .transforms import normalise
 
-__all__ = ["BACKENDS", "Augment", "Dataset", "TrainLoader", "calibration_indices", "fixed_batches",
+__all__ = ["BACKENDS", "Augment", "Dataset", "Key", "TrainLoader", "calibration_indices", "fixed_batches",
            "normalise", "one_hot", "open_dataset", "split"]

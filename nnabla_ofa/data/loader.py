@@ -10,7 +10,7 @@ import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Callable, Iterable, Iterator, Sequence, Tuple, Union
+from typing import Callable, Iterable, Iterator, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ from .transforms import N_UNIFORM, further
 from .unreadable import readable
 from .views import train_images, valid_images
 
+Key = Tuple[int, Union[int, str], int]  # seed, stage, epoch: what random numbers depend on
 _ORDER, _UNIFORMS, _CALIBRATION = 1, 2, 3  # independent streams of one seed
 
 
@@ -80,14 +81,14 @@ class TrainLoader:
         Micro-batches that do not fill a step of `accumulate` are left out. Closing the iterator, or
         an error in it, ends its threads. An unreadable image is passed over (see unreadable.py).
         """
-        order = _generator(_ORDER, self.seed, self.stage, epoch).permutation(len(self.dataset))
+        order = _generator(_ORDER, *self._key(epoch)).permutation(len(self.dataset))
         backend = open_backend(self.backend)
         steps = range(start_step, self.steps_per_epoch(accumulate) * accumulate)
 
         def batch(step: int) -> Tuple[np.ndarray, np.ndarray]:
             start = (step * self.ranks + self.rank) * self.batch_size
             indices, size = order[start:start + self.batch_size], sizes(step)
-            rows = self._uniforms(epoch, start).tolist()
+            rows = views(self.augment, self._key(epoch), start, self.batch_size).tolist()
 
             def look(chosen: Sequence[int], numbers: Sequence[Sequence[float]]) -> np.ndarray:
                 return _stack(train_images(self.dataset, chosen, size, self.augment, numbers, backend),
@@ -106,50 +107,60 @@ class TrainLoader:
                ) -> Tuple[np.ndarray, np.ndarray]:
         if not self.augment.mixes():
             return images, labels
-        u = self._table("mix", epoch, start // self.batch_size, 1, MIX_UNIFORMS)[0]
+        u = _table("mix", self._key(epoch), start // self.batch_size, 1, MIX_UNIFORMS)[0]
         return mix(images, one_hot(labels, len(self.dataset.classes)), self.augment, u)
 
-    def _uniforms(self, epoch: int, start: int) -> np.ndarray:
-        """The rows of the images from place `start` on: float64 (batch_size, row_length)."""
-        streams = [(_UNIFORMS, N_UNIFORM), *((f.name, f.uniforms) for f in further(self.augment))]
-        return np.hstack([self._table(stream, epoch, start, self.batch_size, columns)
-                          for stream, columns in streams])
+    def _key(self, epoch: int) -> Key:
+        return self.seed, self.stage, epoch
 
-    def _table(self, stream: Union[int, str], epoch: int, start: int, rows: int, columns: int
-               ) -> np.ndarray:
-        """Rows `start` and on of a stream's table of uniform numbers: (rows, columns) in [0, 1)."""
-        generator = _generator(stream, self.seed, self.stage, epoch)
-        generator.bit_generator.advance(start * columns)  # a number is one state of PCG64
-        return generator.random((rows, columns))
+
+def views(augment: Augment, key: Key, start: int, rows: int) -> np.ndarray:
+    """What fixes how the images from place `start` on are augmented: float64 (rows, row_length)."""
+    streams = [(_UNIFORMS, N_UNIFORM), *((f.name, f.uniforms) for f in further(augment))]
+    return np.hstack([_table(stream, key, start, rows, columns) for stream, columns in streams])
+
+
+def _table(stream: Union[int, str], key: Key, start: int, rows: int, columns: int) -> np.ndarray:
+    """Rows `start` and on of a stream's table of uniform numbers: (rows, columns) in [0, 1)."""
+    generator = _generator(stream, *key)
+    generator.bit_generator.advance(start * columns)  # a number is one state of PCG64
+    return generator.random((rows, columns))
 
 
 def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_size: int,
                   augment: Augment, rank: int = 0, ranks: int = 1, workers: int = 2,
-                  backend: str = "opencv") -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
-    """For calibration and evaluation: each of `indices` exactly once, in order, not augmented.
-    Unreadable images are left out.
+                  backend: str = "opencv", key: Optional[Key] = None
+                  ) -> Iterator[Tuple[int, np.ndarray, np.ndarray]]:
+    """Each of `indices` exactly once, in order: as evaluation sees them, or with a key, for
+    calibration, as training sees them (but not mixed), alike every time. Unreadable images are left
+    out.
 
     Yields (number, images uint8 (B, size, size, 3), labels int32 (B,)); the last may be smaller.
     Batch `number` goes to rank number % ranks, so a batch is the same under any number of ranks.
     """
     indices, decoder = np.asarray(indices, np.int64), open_backend(backend)
 
-    def look(chosen: Sequence[int]) -> np.ndarray:
-        return _stack(valid_images(dataset, chosen, size, augment, decoder), len(chosen), size)
+    rows = None if key is None else views(augment, key, 0, len(indices))
 
-    def tried(index: int) -> Sequence[np.ndarray]:
+    def look(places: Sequence[int]) -> np.ndarray:
+        chosen = indices[places]
+        images = valid_images(dataset, chosen, size, augment, decoder) if rows is None else train_images(
+            dataset, chosen, size, augment, rows[places].tolist(), decoder)
+        return _stack(images, len(chosen), size)
+
+    def tried(place: int) -> Sequence[np.ndarray]:
         try:
-            return look([index])
+            return look([place])
         except UnreadableImage as error:
             dataset.unreadable.note(error)
             return ()
 
     def batch(number: int) -> Tuple[int, np.ndarray, np.ndarray]:
-        chosen = indices[number * batch_size:(number + 1) * batch_size]
+        places = np.arange(len(indices))[number * batch_size:(number + 1) * batch_size]
         try:
-            return number, look(chosen), dataset.labels[chosen]
+            return number, look(places), dataset.labels[indices[places]]
         except UnreadableImage:  # one by one
-            found = [(index, image) for index in chosen for image in tried(index)]
+            found = [(indices[place], image) for place in places for image in tried(place)]
             chosen = [index for index, _ in found]
             return number, _stack((image for _, image in found), len(found), size), dataset.labels[chosen]
 
@@ -158,8 +169,8 @@ def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_siz
 
 
 def calibration_indices(n_total: int, count: int, seed: int) -> np.ndarray:
-    """`count` different indices below `n_total`, or all if there are fewer, ascending: int64."""
-    return np.sort(_generator(_CALIBRATION, seed).permutation(n_total)[:count])
+    """`count` different indices below `n_total`, or all if there are fewer, in random order: int64."""
+    return _generator(_CALIBRATION, seed).permutation(n_total)[:count]
 
 
 def _stack(images: Iterable[np.ndarray], count: int, size: int) -> np.ndarray:
