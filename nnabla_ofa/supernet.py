@@ -153,7 +153,10 @@ class Network:
 
     def calibrate(self, images: np.ndarray, arch: Union[Arch, str, None] = None,
                   batch_size: int = 64) -> None:
-        """Set the BN statistics that `arch` uses to those of `images` (as `logits` takes them)."""
+        """Set the BN statistics that `arch` uses to those of `images` (as `logits` takes them).
+
+        Best are training images, augmented as in training, in random order.
+        """
         from .evaluate import calibrate  # that file is below this one in the reading order
         arch, images = self.arch(arch), self._normalised(images)
         subnet = self.extract(arch)
