@@ -74,7 +74,7 @@ def epochs_figure(records: Sequence[dict], recipe: str) -> Figure:
 def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
     """Top-1 (mean over seeds) against MACs of every validated subnet.
 
-    A colour a stage, a marker an image size; a stage's full network is larger, with a dark edge.
+    A colour a stage, a marker an image size; the network of most MACs is larger, with a dark edge.
     """
     figures = {key: rows for key, rows in collect(records, recipe).items()
                if key.stage != "finetune"}
@@ -83,8 +83,9 @@ def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
     stages = [stage for stage in STAGES if any(key.stage == stage for key in figures)]
     stages += sorted({key.stage for key in figures} - set(stages))
     sizes = sorted({key.image_size for key in figures})
-    most = max(row["macs"] for rows in figures.values() for row in rows)
-    unit, name = (1e9, "billions") if most >= 1e9 else (1e6, "millions")
+    full = {size: max(rows[0]["macs"] for key, rows in figures.items() if key.image_size == size)
+            for size in sizes}
+    unit, name = (1e9, "billions") if max(full.values()) >= 1e9 else (1e6, "millions")
     figure, (axis,) = _axes((9, 5.2), rows=1)
     for i, stage in enumerate(stages):
         for j, size in enumerate(sizes):
@@ -93,10 +94,11 @@ def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
                             if (key.stage, key.image_size) == (stage, size))
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[j % len(MARKERS)],
                      "ls": ""}
-            for x, y in points[:-1]:
-                axis.plot(x, y, ms=6.5, mec="white", mew=0.6, **style)
-            for x, y in points[-1:]:  # at the same MACs in every stage: the later, the smaller
-                axis.plot(x, y, ms=max(12 - i, 6), mec="black", mew=1, zorder=3, **style)
+            for x, y in points:
+                if x < full[size] / unit:
+                    axis.plot(x, y, ms=6.5, mec="white", mew=0.6, **style)
+                else:  # at the same MACs in every stage: the later, the smaller
+                    axis.plot(x, y, ms=max(12 - i, 6), mec="black", mew=1, zorder=3, **style)
     handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], marker="o", ls="",
                       label=SHORT.get(stage, stage)) for i, stage in enumerate(stages)]
     handles.append(Line2D([], [], ls="", label=""))  # a gap in the legend
