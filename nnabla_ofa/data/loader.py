@@ -139,7 +139,6 @@ def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_siz
     Batch `number` goes to rank number % ranks, so a batch is the same under any number of ranks.
     """
     indices, decoder = np.asarray(indices, np.int64), open_backend(backend)
-
     rows = None if key is None else views(augment, key, 0, len(indices))
 
     def look(places: Sequence[int]) -> np.ndarray:
@@ -156,7 +155,7 @@ def fixed_batches(dataset: Dataset, indices: Sequence[int], size: int, batch_siz
             return ()
 
     def batch(number: int) -> Tuple[int, np.ndarray, np.ndarray]:
-        places = np.arange(len(indices))[number * batch_size:(number + 1) * batch_size]
+        places = np.arange(number * batch_size, min((number + 1) * batch_size, len(indices)))
         try:
             return number, look(places), dataset.labels[indices[places]]
         except UnreadableImage:  # one by one
