@@ -15,7 +15,7 @@ from . import kernels, ops
 from .comm import connect
 from .errors import OfaError
 from .loading import load
-from .recipe import Recipe, from_settings, load_recipe
+from .recipe import Recipe, from_settings, load_recipe, recipe_names
 from .stages import Lab, Run
 from .supernet import Network
 
@@ -41,8 +41,8 @@ def parser(description: str, output: str = "") -> argparse.ArgumentParser:
     output: what the file of a required --output is; else that is the folder of the run.
     """
     p = base_parser(description)
-    p.add_argument("--recipe", help="name under args/ or path of a YAML file (default: "
-                   f"{IMAGENET} where data is named, else {DIGITS})")
+    p.add_argument("--recipe", help="name under args/ or path of a YAML file (default: that of the data, "
+                   f"as xception_cifar10 of cifar10, else {IMAGENET}; without data {DIGITS})")
     p.add_argument("--data", default=os.environ.get("OFA_DATA") or None,
                    help="dataset folder, or digits (default: OFA_DATA, else what the recipe says)")
     p.add_argument("--output", type=Path, required=bool(output),
@@ -62,14 +62,21 @@ def choose_recipe(args, trained_with: Optional[dict] = None) -> Recipe:
     """
     overrides = list(args.overrides) + ([f"data.source={args.data}"] if args.data else [])
     if args.recipe or not trained_with:
-        default = IMAGENET if args.data not in (None, "digits") else DIGITS
-        recipe = load_recipe(args.recipe or default, overrides)
+        recipe = load_recipe(args.recipe or default_recipe(args.data), overrides)
     else:
         recipe = from_settings(trained_with, overrides, "the recipe in the weights file")
     if recipe.data.source is None:
         raise OfaError(f"recipe {recipe.name} needs a dataset: give --data FOLDER (train/<class>/* and "
                        "val/<class>/*) or set OFA_DATA")
     return recipe
+
+
+def default_recipe(data: Optional[str]) -> str:
+    """The recipe that serves where none is named: of a data set by its name, else the general one."""
+    if data is None:
+        return DIGITS
+    own = f"xception_{Path(data).name}"
+    return own if own in recipe_names() else IMAGENET
 
 
 def recipe_line(args, recipe: Recipe) -> str:

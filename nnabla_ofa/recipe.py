@@ -13,7 +13,7 @@ import reprlib
 import typing
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import yaml
 
@@ -184,15 +184,19 @@ class Recipe:
         return asdict(self)
 
 
+def recipe_names() -> List[str]:
+    """The recipes under args/."""
+    return sorted(path.stem for path in ARGS.glob("*.yaml"))
+
+
 def load_recipe(name, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a name under args/ or of a YAML file, with "key.key=value" overrides."""
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else ARGS / f"{name}.yaml"
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        known = ", ".join(sorted(p.stem for p in ARGS.glob("*.yaml")))
-        raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are {known}, "
-                       "or give the path of a .yaml file") from error
+        raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are "
+                       f"{', '.join(recipe_names())}, or give the path of a .yaml file") from error
     except ValueError as error:  # not UTF-8
         raise OfaError(f"recipe {path} is not text: {error}") from error
     values = _parse(text, f"recipe {path}")

@@ -2,7 +2,7 @@
 
     python runners/data.py prepare cifar10 --download
     python runners/data.py check --data cifar10
-    python runners/data.py show --data cifar10 --recipe xception_cifar10 --save sheet.png
+    python runners/data.py show --data cifar10 --save sheet.png
 """
 
 import argparse

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_ofa import checkpoint
+from nnabla_ofa import checkpoint, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--recipe", "tests/tiny.yaml"]
@@ -80,6 +80,14 @@ def test_without_a_compiler_plain_nnabla_serves_and_says_so(trained, tmp_path):
 def test_first_line_says_which_recipe_and_how_to_get_the_other(tmp_path):
     _, out, _ = run("runners/train.py", "--search-space", "K9", "--output", tmp_path)
     assert out.startswith("recipe xception_digits (the default) on digits; for ImageNet: --data")
+
+
+@pytest.mark.parametrize("data, recipe", [
+    (None, "xception_digits"), ("digits", "xception_digits"), ("cifar10", "xception_cifar10"),
+    ("/data/cifar10/", "xception_cifar10"), ("/data/imagenet", "xception_imagenet"),
+    ("/data/flowers", "xception_imagenet")])
+def test_the_datas_name_chooses_the_recipe_where_none_is_named(data, recipe):
+    assert cli.default_recipe(data) == recipe
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
