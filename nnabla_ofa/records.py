@@ -8,7 +8,8 @@ names its seed, commit, versions, machine and time. A record is a plain dictiona
      "history": [one row an epoch: HISTORY_KEYS],
      "results": [one row a subnet and image size: RESULT_KEYS]}
 
-Accuracies are fractions in 0..1, times are seconds, learning rates are those of the epoch's start.
+Accuracies are fractions in 0..1, learning rates are those of the epoch's start. Times are seconds; that
+of a resumed run holds the epochs that were trained before.
 Its file is <folder>/<recipe>/<kind>-<name or stage>.json, with "-seed<S>" before .json for S > 0.
 """
 

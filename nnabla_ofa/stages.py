@@ -155,17 +155,20 @@ class Run:
         self.say(f"stage {stage.name}: {stage.space}, {stage.epochs} epochs, lr {stage.lr:g}, "
                  f"from {stage.start or 'new weights'}")
         with lock(self.folder(stage), self.lab.comm):
-            history = self.fit(net, stage, self.folder(stage), self._teachers(stage))
+            history, before = self.fit(net, stage, self.folder(stage), self._teachers(stage))
             rows = self.lab.rows(net, [net.arch(s) for s in stage.validate] or [None], say=self.say)
             size = max(self.recipe.data.valid_sizes)
             net.adopt_statistics(self.lab.calibrated(net, None, size), net.space.largest())
-            self.record("train", stage.name, stage.space, history, rows, time.time() - start)
+            self.record("train", stage.name, stage.space, history, rows, before + time.time() - start)
             if self.lab.comm.rank == 0:
                 net.save(self.weights(stage))
         barrier(self.lab.comm)  # the next stage, on every rank, starts from that file
 
-    def fit(self, net: Network, stage: Stage, folder: Path, teachers: dict) -> List[dict]:
-        """Run the training loop of `stage` on `net` in `folder`; its history."""
+    def fit(self, net: Network, stage: Stage, folder: Path, teachers: dict) -> Tuple[List[dict], float]:
+        """Run the training loop of `stage` on `net` in `folder`.
+
+        Returns its history and the seconds of the epochs in it that an earlier process trained.
+        """
         fingerprint = {**settings_that_matter(self.recipe, stage), **self.lab.fingerprint(),
                        "seed": self.lab.seed, "start weights": checksum(net)}
         require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
@@ -175,8 +178,10 @@ class Run:
         def validate(net: Network) -> float:
             return float(np.mean([r.top1 for r in self.lab.judge(net, archs, size, on="valid")]))
 
-        return Loop(net, stage, self.recipe, self.lab.seed, self.lab.train, folder, self.lab.comm,
-                    validate, teachers, fingerprint, self.accept_changes).run()
+        loop = Loop(net, stage, self.recipe, self.lab.seed, self.lab.train, folder, self.lab.comm,
+                    validate, teachers, fingerprint, self.accept_changes)
+        history = loop.run()
+        return history, sum(epoch["seconds"] for epoch in history[:loop.restored])
 
     def finetune(self, net: Network, subnet: Optional[str], save: Optional[Path] = None,
                  scratch: bool = False, name: Optional[str] = None) -> Tuple[Path, List[dict]]:
@@ -196,10 +201,11 @@ class Run:
         folder = self.output / f"{kind}-{zlib.crc32(stage.space.encode()):08x}"
         rows = [] if scratch else self._finetuned(alone, arch, "before")
         with lock(folder, self.lab.comm):
-            history = self.fit(alone, stage, folder, {})
+            history, before = self.fit(alone, stage, folder, {})
             alone = self.lab.calibrated(alone, None, max(self.recipe.data.valid_sizes))
             rows += self._finetuned(alone, arch, "scratch" if scratch else "after")
-            self.record("finetune", kind, net.info.get("space", ""), history, rows, time.time() - start, name)
+            self.record("finetune", kind, net.info.get("space", ""), history, rows,
+                        before + time.time() - start, name)
             path = save or folder / "subnet.h5"
             if self.lab.comm.rank == 0:
                 alone.save(path)

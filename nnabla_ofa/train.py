@@ -72,6 +72,7 @@ class Loop:
     fingerprint: Mapping[str, object] = field(default_factory=dict)
     accept_changes: bool = False
     history: List[dict] = field(default_factory=list)
+    restored: int = 0  # epochs of the history that an earlier process trained
 
     def run(self) -> List[dict]:
         """Train to the last epoch, from the newest checkpoint if there is one; the epochs' history."""
@@ -83,7 +84,7 @@ class Loop:
         self.steps = self.loader.steps_per_epoch(self.accumulate)
         self.stepper = Stepper(self.net, settings, Optimiser(self.net, settings), comm, self.teachers,
                                loss_scale())
-        first = self._restore()
+        self.restored = first = self._restore()
         total = self.stage.epochs * self.steps
         log = SeriesLog(self.folder / "monitor") if comm.rank == 0 else None
         with tqdm(total=total, initial=first * self.steps, desc=self.stage.name, unit="step",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnabla_ofa import checkpoint, cli
+from nnabla_ofa import checkpoint, cli, records
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--recipe", "tests/tiny.yaml"]
@@ -106,6 +107,20 @@ def test_a_killed_run_goes_on_and_ends_the_same(trained, tmp_path, how):
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     status, out, _ = run(*train(tmp_path))
     assert status == 0 and "is done" in out
+
+
+def test_the_time_of_a_resumed_run_holds_the_epochs_before(trained, tmp_path):
+    folder = tmp_path / "K7_E1_D3"
+    shutil.copytree(str(trained.parent), str(folder))
+    (folder / "weights.h5").unlink()  # as killed between the last epoch and the stage's end
+    arrays, meta = checkpoint.newest_checkpoint(folder)
+    for epoch in meta["history"]:
+        epoch["seconds"] = 1000.0
+    checkpoint.save_checkpoint(folder, meta["epoch"], arrays, meta)
+    status, _, err = run(*train(tmp_path))
+    assert status == 0, err
+    record, = records.read(tmp_path / "records")
+    assert 2000 < record["seconds"] < 2100
 
 
 def test_a_second_run_into_one_folder_is_refused(tmp_path):
