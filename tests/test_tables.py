@@ -232,12 +232,15 @@ def test_fine_tuning_shows_before_above_after():
     assert "## Summary" not in page and "## Elastic expand ratio 2" not in page
 
 
-def test_the_readmes_table_follows_the_records(tmp_path):
+def test_the_readmes_table_follows_the_records_and_shows_a_network_once(tmp_path):
+    middle = "XP1 3x3 2"
     runs = [record(stage="fullnet", results=[result(top1=0.8), result(top1=0.7, size=24)]),
             record(stage="expand2", results=[result(top1=0.82), result(SMALL, 0.6, macs=2e6)]),
-            record("search", "search", results=[result(SMALL, 0.65, macs=3e6)]),
-            record("finetune", "finetune", results=[result(SMALL, 0.7, macs=3e6, when="scratch"),
-                                                    result(SMALL, 0.75, macs=3e6, when="after")])]
+            record("search", "search", results=[
+                result(SMALL, 0.6, macs=2e6), result(middle, 0.65, macs=3e6)]),
+            record("finetune", "finetune", results=[
+                result(middle, 0.65, macs=3e6, when="before"), result(middle, 0.7, macs=3e6, when="scratch"),
+                result(middle, 0.75, macs=3e6, when="after")])]
     runs = [{**run, "recipe": headline.RECIPE} for run in runs]
     path, (start, end) = tmp_path / "README.md", headline.MARKERS
     assert headline.readme(path, runs) == {}  # no file
@@ -248,9 +251,10 @@ def test_the_readmes_table_follows_the_records(tmp_path):
              for line in text.splitlines() if line.startswith("|")][2:]
     assert [(line[0], line[3], line[4]) for line in lines] == [
         ("Full network, trained alone", "0.8000", "0.7211"),
-        ("The same inside the supernet", "0.8200", "0.7286"), ("Found by search", "0.6500", "-"),
-        ("Smallest inside the supernet", "0.6000", "-"), ("Extracted, fine-tuned", "0.7500", "-"),
-        ("Extracted, but trained from scratch", "0.7000", "-")]
+        ("The same inside the supernet", "0.8200", "0.7286"),
+        ("Smallest inside the supernet", "0.6000", "-"), ("Found by search", "0.6500", "-"),
+        ("Extracted, fine-tuned", "0.7500", "-"),
+        ("Extracted, trained from scratch in as many epochs", "0.7000", "-")]
     assert text.startswith(f"before\n{start}\n|") and text.endswith(f"\n{end}\nafter\n")
     path.write_text(text)
     assert headline.readme(path, runs) == {"../README.md": text}

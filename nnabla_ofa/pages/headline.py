@@ -17,7 +17,7 @@ RECIPE = "xception_cifar10"
 MARKERS = ("<!-- results: made by runners/tables.py -->", "<!-- /results -->")
 SOURCE, PUBLISHED_SIZE = "nnabla-nas README", 224  # of the published figures
 SHRINKING = tuple(stage for stage in STAGES if stage not in ("fullnet65", "search", "finetune"))
-ALONE = {"before": "as it is", "after": "fine-tuned", "scratch": "but trained from scratch"}
+ALONE = {"before": "as it is", "after": "fine-tuned", "scratch": "trained from scratch in as many epochs"}
 
 
 def readme(path, records: Sequence[dict]) -> Dict[str, str]:
@@ -56,7 +56,8 @@ def block(records: Sequence[dict]) -> Optional[str]:
 
 
 def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
-    """(what to call it, key) of the full network, the supernet's ends, the front's, those trained on."""
+    """(what to call it, key) of the full network, the supernet's ends, the front's, those trained on; each
+    network once."""
     macs = {key: next(iter(figures[key].values()))["macs"] for key in keys}
 
     def of(stage: str) -> List[Key]:
@@ -66,10 +67,12 @@ def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
     found = [("Full network, trained alone", key) for key in of(SHRINKING[0])[-1:]]
     if last != SHRINKING[0]:
         found += [("The same inside the supernet", key) for key in of(last)[-1:]]
-    front = of("search")
-    found += [("Found by search", key) for key in dict.fromkeys(
-        front[i] for i in (-1, len(front) // 2, 0) if front)]
-    if last != SHRINKING[0]:
         found += [("Smallest inside the supernet", key) for key in of(last)[:1]]
-    return found + [(f"Extracted, {ALONE[key.when]}", key) for key in sorted(
+    front = of("search")
+    found += [("Found by search", front[i]) for i in (-1, len(front) // 2, 0) if front]
+    found += [(f"Extracted, {ALONE[key.when]}", key) for key in sorted(
         of("finetune"), key=lambda key: (-macs[key], [*ALONE].index(key.when)))]
+    first = {}  # a subnet in the supernet, in the front and as extracted is one network
+    for name, key in found:
+        first.setdefault((key.subnet, key.stage == SHRINKING[0], key.when or "before"), (name, key))
+    return list(first.values())
