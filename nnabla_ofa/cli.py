@@ -72,7 +72,7 @@ def choose_recipe(args, trained_with: Optional[dict] = None) -> Recipe:
 
 
 def default_recipe(data: Optional[str]) -> str:
-    """The recipe that serves where none is named: of a data set by its name, else the general one."""
+    """The recipe where none is named: that of the data's name, else ImageNet's; without data the digits'."""
     if data is None:
         return DIGITS
     own = f"xception_{Path(data).name}"

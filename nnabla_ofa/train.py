@@ -84,12 +84,12 @@ class Loop:
         self.steps = self.loader.steps_per_epoch(self.accumulate)
         self.stepper = Stepper(self.net, settings, Optimiser(self.net, settings), comm, self.teachers,
                                loss_scale())
-        self.restored = first = self._restore()
+        self.restored = self._restore()
         total = self.stage.epochs * self.steps
         log = SeriesLog(self.folder / "monitor") if comm.rank == 0 else None
-        with tqdm(total=total, initial=first * self.steps, desc=self.stage.name, unit="step",
+        with tqdm(total=total, initial=self.restored * self.steps, desc=self.stage.name, unit="step",
                   disable=comm.rank != 0, dynamic_ncols=True) as bar:
-            for epoch in range(first, self.stage.epochs):
+            for epoch in range(self.restored, self.stage.epochs):
                 entry = self._epoch(epoch, bar)
                 entry["valid_top1"] = self.validate(self.net)
                 self.history.append(entry)

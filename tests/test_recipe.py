@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 
 from nnabla_ofa.errors import OfaError
-from nnabla_ofa.recipe import ARGS, from_settings, load_recipe
+from nnabla_ofa.recipe import ARGS, from_settings, load_recipe, recipe_names
 
 CHAIN = ["K7_E1_D3", "K357_E1_D3", "K357_E1_D23", "K357_E1_D123", "K357_E0.8+1_D123",
          "K357_E0.6+0.8+1_D123"]
-RECIPES = sorted(path.stem for path in ARGS.glob("*.yaml"))
+RECIPES = recipe_names()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -56,8 +56,10 @@ def block(records: Sequence[dict]) -> Optional[str]:
 
 
 def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
-    """(what to call it, key) of the full network, the supernet's ends, the front's, those trained on; each
-    network once."""
+    """(what to call it, key) of the full network, the supernet's ends, the front's, those trained on.
+
+    A network that has several names is there once, under the first.
+    """
     macs = {key: next(iter(figures[key].values()))["macs"] for key in keys}
 
     def of(stage: str) -> List[Key]:
@@ -72,7 +74,7 @@ def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
     found += [("Found by search", front[i]) for i in (-1, len(front) // 2, 0) if front]
     found += [(f"Extracted, {ALONE[key.when]}", key) for key in sorted(
         of("finetune"), key=lambda key: (-macs[key], [*ALONE].index(key.when)))]
-    first = {}  # a subnet in the supernet, in the front and as extracted is one network
+    once = {}  # a subnet in the supernet, in the front and as extracted is one network
     for name, key in found:
-        first.setdefault((key.subnet, key.stage == SHRINKING[0], key.when or "before"), (name, key))
-    return list(first.values())
+        once.setdefault((key.subnet, key.stage == SHRINKING[0], key.when or "before"), (name, key))
+    return list(once.values())
