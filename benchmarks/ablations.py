@@ -85,9 +85,9 @@ class Variant:
 
 BASE = {"sorting": "exact", "subnets a step": "2", "schedule": "stages, uniform draws",
         "distillation": "from the full network"}  # what the base is called in each comparison
+SORTINGS = {"bare permutation": bare_permutation, "none": unsorted}
 VARIANTS = (
-    Variant("sorting", "bare permutation", context=bare_permutation, shared=4),
-    Variant("sorting", "none", context=unsorted, shared=4),
+    *(Variant("sorting", name, context=context, shared=4) for name, context in SORTINGS.items()),
     Variant("subnets a step", "1", lambda recipe: trained_with(recipe, subnets_per_step=1)),
     Variant("subnets a step", "4", lambda recipe: trained_with(recipe, subnets_per_step=4)),
     Variant("schedule", "stages, sandwich rule",
@@ -102,6 +102,8 @@ def main(args) -> None:
     run, start = cli.open_run(args), time.time()
     base = Run(run.lab, run.output / f"seed{run.lab.seed}" / "base", run.command, run.kernels)
     rows = labelled(BASE.items(), measured(base))
+    for name, context in {"exact": nullcontext, **SORTINGS}.items():
+        rows += labelled([("sorting alone", name)], judged(base.lab, narrowed(base, context)))
     for variant in VARIANTS:
         rows += labelled([(variant.comparison, variant.name)],
                          measured(derived(base, variant), variant.context))
@@ -143,6 +145,15 @@ def measured(run: Run, context: Callable = nullcontext) -> List[dict]:
     seconds = sum(epoch["seconds"] for record in records.read(run.output / "records")
                   for epoch in record["history"] if record["stage"] != run.recipe.stages[0].name)
     return [{**row, "train_seconds": round(seconds, 1)} for row in judged(run.lab, network(run))]
+
+
+def narrowed(base: Run, context: Callable) -> Network:
+    """The network of the last depth stage with the widths of the last stage, not trained in them."""
+    net = load_network(base.weights(base.recipe.stages[3]))
+    with context():
+        net.sort_channels()
+    net.kernels = base.kernels
+    return net.widened(net.config.space(base.recipe.stages[-1].space))
 
 
 def network(run: Run) -> Network:

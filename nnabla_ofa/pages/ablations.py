@@ -15,6 +15,8 @@ from .markdown import accuracy, duration, of_kind, run_facts, spread, table
 COMMANDS = {"ablations.md": "python benchmarks/ablations.py --data cifar10"}
 SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones"}
 HEADINGS = {
+    "sorting alone": "The narrower widths of the network that the expand stages start from, before any "
+                     "training in them.",
     "sorting": "Sorting channels before the expand stages. Bare permutation forgets that a layer which ends "
                "its block\nat a smaller depth must give its channels in the trunk's order.",
     "subnets a step": "Subnets that share an update.",
