@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 
 from nnabla_ofa import cli, records, weights  # noqa: E402
+from nnabla_ofa.arch import Arch  # noqa: E402
 from nnabla_ofa.checkpoint import load_network  # noqa: E402
 from nnabla_ofa.recipe import Recipe  # noqa: E402
 from nnabla_ofa.stages import Lab, Run  # noqa: E402
@@ -32,7 +33,8 @@ from nnabla_ofa.supernet import Network  # noqa: E402
 
 RECIPE = "xception_cifar10_small"
 RANDOM_SUBNETS = 8
-CALIBRATION_IMAGES = (128, 256, 512, 1024, 2048, 4096)
+NARROWEST = "XP0.6 7x7 3"  # of all channels that sorting may move, the fewest
+CALIBRATION_IMAGES = (128, 512, 2048, 4096)
 
 
 @contextmanager
@@ -61,8 +63,11 @@ def trained_with(recipe: Recipe, **changes) -> Recipe:
     """The recipe with other values of `train`, and epochs after the first stage for equal passes."""
     changed = replace(recipe, train=replace(recipe.train, **changes))
     factor = recipe.train.subnets_per_step / changed.train.subnets_per_step
-    return replace(changed, stages=(recipe.stages[0], *(
-        replace(stage, epochs=round(stage.epochs * factor)) for stage in recipe.stages[1:])))
+    first, *others = recipe.stages
+    epochs = [int(stage.epochs * factor) for stage in others]
+    epochs[-1] += round(sum(stage.epochs for stage in others) * factor) - sum(epochs)
+    return replace(changed, stages=(first, *(replace(stage, epochs=count)
+                                             for stage, count in zip(others, epochs))))
 
 
 def direct(recipe: Recipe) -> Recipe:
@@ -92,6 +97,7 @@ VARIANTS = (
     Variant("subnets a step", "4", lambda recipe: trained_with(recipe, subnets_per_step=4)),
     Variant("schedule", "stages, sandwich rule",
             lambda recipe: trained_with(recipe, subnets_per_step=3, sandwich=True)),
+    Variant("schedule", "one stage, uniform draws", direct),
     Variant("schedule", "one stage, sandwich rule",
             lambda recipe: direct(trained_with(recipe, subnets_per_step=3, sandwich=True))),
     Variant("distillation", "none", lambda recipe: trained_with(recipe, distill=0.0)))
@@ -103,7 +109,9 @@ def main(args) -> None:
     base = Run(run.lab, run.output / f"seed{run.lab.seed}" / "base", run.command, run.kernels)
     rows = labelled(BASE.items(), measured(base))
     for name, context in {"exact": nullcontext, **SORTINGS}.items():
-        rows += labelled([("sorting alone", name)], judged(base.lab, narrowed(base, context)))
+        net = narrowed(base, context)
+        rows += labelled([("sorting alone", name)], judged(
+            base.lab, net, largest=net.space.largest(), narrowest=net.arch(NARROWEST)))
     for variant in VARIANTS:
         rows += labelled([(variant.comparison, variant.name)],
                          measured(derived(base, variant), variant.context))
@@ -163,15 +171,14 @@ def network(run: Run) -> Network:
     return net
 
 
-def judged(lab: Lab, net: Network) -> List[dict]:
-    """Test rows of the largest, the smallest and the same few random subnets; `which` tells."""
+def judged(lab: Lab, net: Network, **named: Arch) -> List[dict]:
+    """Test rows of the largest, the smallest (or the named) and the same few random subnets."""
+    archs = list((named or {"largest": net.space.largest(), "smallest": net.space.smallest()}).items())
     draw = np.random.default_rng(0)
-    archs = [net.space.largest(), net.space.smallest(),
-             *(net.space.sample(draw) for _ in range(RANDOM_SUBNETS))]
-    names = ["largest", "smallest", *["random"] * RANDOM_SUBNETS]
+    archs += [("random", net.space.sample(draw)) for _ in range(RANDOM_SUBNETS)]
     size = max(lab.recipe.data.valid_sizes)
-    return [{"which": name, **row} for name, row in
-            zip(names, lab.rows(net, archs, say=lambda text: None, sizes=(size,)))]
+    rows = lab.rows(net, [arch for _, arch in archs], say=lambda text: None, sizes=(size,))
+    return [{"which": which, **row} for (which, _), row in zip(archs, rows)]
 
 
 if __name__ == "__main__":

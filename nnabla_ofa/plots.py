@@ -215,6 +215,8 @@ def variants_figure(panels: Dict[str, Sequence[Dict[str, Dict[str, float]]]],
     for axis, (title, seeds) in zip(axes, panels.items()):
         names = list(seeds[0])
         for i, kind in enumerate(labels):
+            if kind not in seeds[0][names[0]]:
+                continue
             places = np.arange(len(names)) + 0.2 * (i - (len(labels) - 1) / 2)
             for seed in seeds:
                 axis.plot(places, [seed[name][kind] for name in names], MARKERS[i], ls="", ms=4,

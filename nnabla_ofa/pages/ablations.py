@@ -13,7 +13,7 @@ from typing import Dict, List, Sequence
 from .markdown import accuracy, duration, of_kind, run_facts, spread, table
 
 COMMANDS = {"ablations.md": "python benchmarks/ablations.py --data cifar10"}
-SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones"}
+SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones", "narrowest": "narrowest"}
 HEADINGS = {
     "sorting alone": "The narrower widths of the network that the expand stages start from, before any "
                      "training in them.",
@@ -79,12 +79,18 @@ def lines(seeds: Sequence[dict], comparison: str) -> List[dict]:
                    if (row["comparison"], row["variant"]) == (comparison, variant)
                    and row.get("train_seconds")]
         line = {"Variant": variant, "Time": duration(mean(seconds)) if seconds else "-"}
-        for which, label in SUBNETS.items():
+        for which in kinds(by_seed[0]):
+            label = SUBNETS[which]
             line[f"Top-1, {label}"] = accuracy([own[variant][which] for own in by_seed])
             line[f"Change, {label}"] = "-" if variant == base else spread(
                 [100 * (own[variant][which] - own[base][which]) for own in by_seed], 1)
         found.append(line)
     return found
+
+
+def kinds(seed: Dict[str, Dict[str, float]]) -> List[str]:
+    """The keys of SUBNETS that one comparison has."""
+    return [which for which in SUBNETS if all(which in own for own in seed.values())]
 
 
 def picture(recipe: str) -> str:
