@@ -33,6 +33,7 @@ from nnabla_ofa.supernet import Network  # noqa: E402
 
 RECIPE = "xception_cifar10_small"
 RANDOM_SUBNETS = 8
+BEFORE_EXPAND = 4  # stages before the first whose channels are sorted
 NARROWEST = "XP0.6 7x7 3"  # of all channels that sorting may move, the fewest
 CALIBRATION_IMAGES = (128, 512, 2048, 4096)
 
@@ -92,7 +93,7 @@ BASE = {"sorting": "exact", "subnets a step": "2", "schedule": "stages, uniform 
         "distillation": "from the full network"}  # what the base is called in each comparison
 SORTINGS = {"bare permutation": bare_permutation, "none": unsorted}
 VARIANTS = (
-    *(Variant("sorting", name, context=context, shared=4) for name, context in SORTINGS.items()),
+    *(Variant("sorting", name, context=context, shared=BEFORE_EXPAND) for name, context in SORTINGS.items()),
     Variant("subnets a step", "1", lambda recipe: trained_with(recipe, subnets_per_step=1)),
     Variant("subnets a step", "4", lambda recipe: trained_with(recipe, subnets_per_step=4)),
     Variant("schedule", "stages, sandwich rule",
@@ -108,7 +109,7 @@ def main(args) -> None:
     run, start = cli.open_run(args), time.time()
     base = Run(run.lab, run.output / f"seed{run.lab.seed}" / "base", run.command, run.kernels)
     rows = labelled(BASE.items(), measured(base))
-    for name, context in {"exact": nullcontext, **SORTINGS}.items():
+    for name, context in {BASE["sorting"]: nullcontext, **SORTINGS}.items():
         net = narrowed(base, context)
         rows += labelled([("sorting alone", name)], judged(
             base.lab, net, largest=net.space.largest(), narrowest=net.arch(NARROWEST)))
@@ -157,16 +158,15 @@ def measured(run: Run, context: Callable = nullcontext) -> List[dict]:
 
 def narrowed(base: Run, context: Callable) -> Network:
     """The network of the last depth stage with the widths of the last stage, not trained in them."""
-    net = load_network(base.weights(base.recipe.stages[3]))
+    net = network(base, BEFORE_EXPAND - 1)
     with context():
         net.sort_channels()
-    net.kernels = base.kernels
     return net.widened(net.config.space(base.recipe.stages[-1].space))
 
 
-def network(run: Run) -> Network:
-    """The supernet of the last stage."""
-    net = load_network(run.weights(run.recipe.stages[-1]))
+def network(run: Run, stage: int = -1) -> Network:
+    """The supernet of a stage, by its index: the last one's."""
+    net = load_network(run.weights(run.recipe.stages[stage]))
     net.kernels = run.kernels
     return net
 

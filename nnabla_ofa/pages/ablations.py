@@ -1,7 +1,7 @@
 """results/ablations.md: what each decision of training and calibration changes.
 
 A record (benchmarks/ablations.py), one a seed, has a row a subnet: comparison, variant, which one
-(largest, smallest or random), train_seconds where it was trained, and the keys of any result.
+(a key of SUBNETS), train_seconds where it was trained, and the keys of any result.
 The first variant of a comparison is the recipe as it is.
 """
 
@@ -79,18 +79,13 @@ def lines(seeds: Sequence[dict], comparison: str) -> List[dict]:
                    if (row["comparison"], row["variant"]) == (comparison, variant)
                    and row.get("train_seconds")]
         line = {"Variant": variant, "Time": duration(mean(seconds)) if seconds else "-"}
-        for which in kinds(by_seed[0]):
-            label = SUBNETS[which]
-            line[f"Top-1, {label}"] = accuracy([own[variant][which] for own in by_seed])
-            line[f"Change, {label}"] = "-" if variant == base else spread(
-                [100 * (own[variant][which] - own[base][which]) for own in by_seed], 1)
+        for which, label in SUBNETS.items():
+            if which in by_seed[0][base]:
+                line[f"Top-1, {label}"] = accuracy([own[variant][which] for own in by_seed])
+                line[f"Change, {label}"] = "-" if variant == base else spread(
+                    [100 * (own[variant][which] - own[base][which]) for own in by_seed], 1)
         found.append(line)
     return found
-
-
-def kinds(seed: Dict[str, Dict[str, float]]) -> List[str]:
-    """The keys of SUBNETS that one comparison has."""
-    return [which for which in SUBNETS if all(which in own for own in seed.values())]
 
 
 def picture(recipe: str) -> str:
