@@ -190,6 +190,7 @@ class Loop:
         if self.stepper.scale and "loss_scale" in meta:
             self.stepper.scale = LossScale(**meta["loss_scale"])
         self.history[:] = meta["history"]
+        say(f"goes on after epoch {meta['epoch']} of {self.stage.epochs}, as {self.folder} has it")
         return meta["epoch"]
 
 

@@ -117,8 +117,9 @@ def test_the_time_of_a_resumed_run_holds_the_epochs_before(trained, tmp_path):
     for epoch in meta["history"]:
         epoch["seconds"] = 1000.0
     checkpoint.save_checkpoint(folder, meta["epoch"], arrays, meta)
-    status, _, err = run(*train(tmp_path))
+    status, out, err = run(*train(tmp_path))
     assert status == 0, err
+    assert f"goes on after epoch {meta['epoch']} of {meta['epoch']}" in out
     record, = records.read(tmp_path / "records")
     assert 2000 < record["seconds"] < 2100
 
