@@ -12,6 +12,7 @@ import json
 import time
 import zlib
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Callable, List, Mapping, Optional, Tuple
 
@@ -176,7 +177,7 @@ class Loop:
 
     def _restore(self) -> int:
         """Take up the newest checkpoint; the number of epochs that are done."""
-        say = print if self.comm.rank == 0 else lambda text: None
+        say = partial(print, flush=True) if self.comm.rank == 0 else lambda text: None
         found = checkpoint.newest_checkpoint(self.folder, say)
         require_agreement(self.comm, "checkpoints", str(found and found[1]["epoch"]))
         if found is None:

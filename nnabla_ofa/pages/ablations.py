@@ -72,9 +72,9 @@ def top1(record: dict, comparison: str) -> Dict[str, Dict[str, float]]:
 def lines(seeds: Sequence[dict], comparison: str) -> List[dict]:
     """The table of one comparison: a row a variant."""
     by_seed = [top1(record, comparison) for record in seeds]
-    base, *others = by_seed[0]
+    base = next(iter(by_seed[0]))
     found = []
-    for variant in (base, *others):
+    for variant in by_seed[0]:
         seconds = [row["train_seconds"] for record in seeds for row in record["results"]
                    if (row["comparison"], row["variant"]) == (comparison, variant)
                    and row.get("train_seconds")]
