@@ -116,28 +116,6 @@ def accuracy_macs_figure(records: Sequence[dict], recipe: str) -> Figure:
     return figure
 
 
-def contact_sheet(rows: Sequence[Tuple[str, Sequence[np.ndarray]]], path, gap: int = 4) -> None:
-    """Write a PNG of rows of images, pixel for pixel, each row under its label.
-
-    rows: (label, uint8 images (H, W, 3), RGB) pairs; gap: pixels between images.
-    """
-    line, dpi = 16, 100
-    heights = [max(len(image) for image in images) for _, images in rows]
-    widths = [sum(image.shape[1] + gap for image in images) for _, images in rows]
-    width, height = max(widths) + gap, sum(heights) + len(rows) * (line + gap)
-    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
-    FigureCanvasAgg(figure)
-    y = height
-    for (label, images), tallest in zip(rows, heights):
-        figure.text(gap / width, (y - line / 2) / height, label, va="center", fontsize=7.5, color="black")
-        x, y = gap, y - line - tallest
-        for image in images:
-            figure.figimage(image, x, y + tallest - len(image), origin="upper")
-            x += image.shape[1] + gap
-        y -= gap
-    figure.savefig(path, metadata={"Software": None})
-
-
 def front_figure(fronts: Dict[str, Sequence[Points]], dots: Dict[str, Points], cost: str,
                  split: str) -> Figure:
     """Top-1 against a cost: a stepped line a front (one label may have several), single subnets as dots.

@@ -9,6 +9,7 @@ does not change what is computed but for the rounding of sums.
 from __future__ import annotations
 
 import json
+import sys
 import time
 import zlib
 from dataclasses import asdict, dataclass, field
@@ -156,6 +157,7 @@ class Loop:
         bar.write(f"epoch time: {milliseconds:.3f} ms, per step time: "
                   f"{milliseconds / self.steps:.3f} ms")
         bar.write(f"train top-1: {entry['top1']:.4f}, held-out top-1: {entry['valid_top1']:.4f}")
+        sys.stdout.flush()  # into a log file at once
         for name in ("loss", "top1", "valid_top1", "lr", "images_per_second"):
             log.add(name, entry["epoch"], entry[name])
 

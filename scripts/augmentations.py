@@ -11,12 +11,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import cv2  # noqa: E402
 import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from nnabla_ofa.data import Augment, Dataset, TrainLoader  # noqa: E402
 from nnabla_ofa.data.folders import EXTENSIONS  # noqa: E402
-from nnabla_ofa.plots import contact_sheet  # noqa: E402
+from nnabla_ofa.data.sheet import contact_sheet  # noqa: E402
 
 ROWS = (
     {}, {"crop": "resized"}, {"crop": "padded", "pad": 40, "valid_resize": 1.0}, {"flip": True},
@@ -34,7 +34,7 @@ def main(folder: str, output: str, count: int, size: int, seed: int) -> None:
     chosen = np.linspace(0, len(paths) - 1, count).astype(int)
     photographs = Dataset("photographs", tuple("abcdefgh"[:count]), np.arange(count, dtype=np.int32),
                           paths=tuple(paths[i] for i in chosen))
-    rows = []
+    sheet, captions = [], []
     for number, settings in enumerate(ROWS):
         augment = Augment(**{"crop": "none", "flip": False, **settings})
         loader = TrainLoader(photographs, augment, seed, "kernel", count, workers=0)
@@ -43,15 +43,11 @@ def main(folder: str, output: str, count: int, size: int, seed: int) -> None:
                      .epoch(number, lambda step: 8))[1]
         images, _ = next(loader.epoch(number, lambda step: size))
         label = ", ".join(f"{key}: {value}" for key, value in settings.items())
-        rows.append((label or "none", images[np.argsort(order)]))
-    contact_sheet(rows, output)
-    fewer_colours(output)
-
-
-def fewer_colours(path: str) -> None:
-    """Rewrite a PNG with 32 levels a channel and best compression: half the size, hardly visible."""
-    image = cv2.imread(path)
-    cv2.imwrite(path, (image & 0xF8) | (image >> 5), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        sheet.extend(images[np.argsort(order)])
+        captions += [label or "none"] + [""] * (count - 1)
+    image = np.asarray(contact_sheet(np.stack(sheet), captions, columns=count))
+    fewer = (image & 0xF8) | (image >> 5)  # 32 levels a channel: half the size, hardly visible
+    Image.fromarray(fewer).save(output, optimize=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from nnabla_ofa.data.policies import AUTOAUGMENT, OPERATIONS, RANDAUGMENT, SHIFT
 from nnabla_ofa.data.transforms import N_UNIFORM, augment_image, further, row_length
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.losses import hits, loss_gradients, smooth_targets
-from nnabla_ofa.plots import contact_sheet
 from nnabla_ofa.recipe import Train
 
 FILL = (124, 116, 104)
@@ -370,16 +369,3 @@ def test_a_mixed_image_is_right_by_the_weight_of_its_class():
     assert hits(logits, np.array([1, 1, 2])) == 2
     assert hits(logits, one_hot(np.array([1, 1, 2]), 3)) == 2
     assert np.isclose(hits(logits, np.array([[0.7, 0.3, 0], [0.6, 0, 0.4], [0, 0, 1]])), 1.9)
-
-
-# Contact sheet -----------------------------------------------------------------------------------
-
-
-def test_a_contact_sheet_holds_every_image_pixel_for_pixel(tmp_path):
-    rows = [("small", [scene(20, 30, 1), scene(20, 30, 2)]), ("large", [scene(40, 40, 3)])]
-    contact_sheet(rows, tmp_path / "sheet.png")
-    sheet = cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1]
-    for image in (image for _, images in rows for image in images):
-        match = cv2.matchTemplate(np.ascontiguousarray(sheet), image, cv2.TM_SQDIFF)
-        y, x = np.unravel_index(match.argmin(), match.shape)
-        assert np.array_equal(sheet[y:y + len(image), x:x + image.shape[1]], image)

@@ -329,10 +329,13 @@ def test_prepare_check_and_show_as_commands(home, published, tmp_path):
     assert done.returncode == 2 and "needs --download (from https://" in done.stderr
 
 
-def test_a_contact_sheet_holds_its_images():
-    images = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
-    sheet = np.asarray(contact_sheet(images, ["a", "b", "a caption too long for its image"], 2))
-    assert np.array_equal(sheet[4:100, 4:100], images[0])
-    assert np.array_equal(sheet[4:100, 104:200], images[1])
-    assert np.array_equal(sheet[118:214, 4:100], images[2])
-    assert sheet[100:114, 4:100].min() < 128  # a caption is there
+def test_a_contact_sheet_holds_its_images_under_their_captions():
+    images = np.random.default_rng(0).integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
+    sheet = np.asarray(contact_sheet(images, ["a", "a caption too long for its image", 40 * "w", ""], 2))
+    assert np.array_equal(sheet[18:114, 4:100], images[0])
+    assert np.array_equal(sheet[18:114, 104:200], images[1])
+    assert np.array_equal(sheet[132:228, 4:100], images[2])
+    assert np.array_equal(sheet[132:228, 104:200], images[3])
+    assert sheet[4:18, 4:100].min() < 128 and sheet[4:18, 104:200].min() < 128
+    assert sheet[:, 200:].min() == 255  # cut at the sheet's edge
+    assert sheet[118:132, 104:200].min() < 128  # over the next, which has none

@@ -12,16 +12,21 @@ _GAP = 4
 
 
 def contact_sheet(images: np.ndarray, captions: Sequence[str], columns: int) -> Image.Image:
-    """A grid of `images`, uint8 (n, S, S, 3), each above its caption; small ones are enlarged."""
+    """A grid of `images`, uint8 (n, S, S, 3), each under its caption; small ones are enlarged.
+
+    A caption is cut where its room ends: at the next one of its row that is not "".
+    """
     enlarged = max(1, 96 // images.shape[1])
-    side = images.shape[1] * enlarged
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * (side + _GAP) + _GAP, rows * (side + _LINE + _GAP) + _GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=10)
+    side, font = images.shape[1] * enlarged, ImageFont.load_default(size=10)
+    width, height = side + _GAP, side + _LINE + _GAP
+    sheet = Image.new("RGB", (columns * width + _GAP, -(-len(images) // columns) * height + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
     for i, (image, caption) in enumerate(zip(images, captions)):
-        x, y = _GAP + i % columns * (side + _GAP), _GAP + i // columns * (side + _LINE + _GAP)
-        sheet.paste(Image.fromarray(image).resize((side, side), Image.NEAREST), (x, y))
-        while draw.textlength(caption, font=font) > side and len(caption) > 1:
+        x, y = _GAP + i % columns * width, _GAP + i // columns * height
+        sheet.paste(Image.fromarray(image).resize((side, side), Image.NEAREST), (x, y + _LINE))
+        others = captions[i + 1:(i // columns + 1) * columns]
+        room = side + width * next((n for n, other in enumerate(others) if other), len(others))
+        while draw.textlength(caption, font=font) > room:
             caption = caption[:-1]
-        draw.text((x, y + side + 1), caption, fill="black", font=font)
+        draw.text((x, y), caption, fill="black", font=font)
     return sheet
