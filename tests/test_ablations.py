@@ -19,7 +19,8 @@ def passes(recipe):
 @pytest.mark.parametrize("variant", ablations.VARIANTS, ids=lambda variant: variant.name)
 def test_variants_train_equally_many_subnets(variant):
     changed = variant.change(RECIPE)
-    assert passes(changed) == passes(RECIPE) and changed.stages[0] == RECIPE.stages[0]
+    share = 2 / 3 if "two thirds" in variant.name else 1
+    assert passes(changed) == share * passes(RECIPE) and changed.stages[0] == RECIPE.stages[0]
     assert changed.chain(RECIPE.stages[-1].space) == changed.stages
 
 
