@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Optional, Tuple
 
@@ -16,16 +17,26 @@ from .comm import connect
 from .errors import OfaError
 from .loading import load
 from .recipe import Recipe, from_settings, load_recipe, recipe_names
+from .records import check_name
 from .stages import Lab, Run
 from .supernet import Network
 
 DIGITS, IMAGENET = "xception_digits", "xception_imagenet"
 
 
+def at_least(minimum: int) -> Callable[[str], int]:
+    """The type of an argument that is an integer, `minimum` or more."""
+    def integer(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text} is not an integer of {minimum} or more")
+        return int(text)
+    return integer
+
+
 def base_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the arguments that every runner has."""
     p = argparse.ArgumentParser(description=description)
-    p.add_argument("--seed", type=int, help="of everything drawn (default: 0, or as --weights)")
+    p.add_argument("--seed", type=at_least(0), help="of everything drawn (default: 0, or as --weights)")
     p.add_argument("--device", default="auto",
                    help="cpu, cudnn, cudnn:half, or auto (default): cudnn where there is a GPU")
     p.add_argument("--kernels", choices=("auto", "fast", "nnabla"), default="auto",
@@ -43,8 +54,8 @@ def parser(description: str, output: str = "") -> argparse.ArgumentParser:
     p = base_parser(description)
     p.add_argument("--recipe", help="name under args/ or path of a YAML file (default: that of the data, "
                    f"as xception_cifar10 of cifar10, else {IMAGENET}; without data {DIGITS})")
-    p.add_argument("--data", default=os.environ.get("OFA_DATA") or None,
-                   help="dataset folder, or digits (default: OFA_DATA, else what the recipe says)")
+    p.add_argument("--data", help="dataset folder, or digits (default: what the recipe or the weights say, "
+                   "else OFA_DATA)")
     p.add_argument("--output", type=Path, required=bool(output),
                    help=output or "folder of the run (default: runs/<recipe>)")
     return p
@@ -60,15 +71,16 @@ def choose_recipe(args, trained_with: Optional[dict] = None) -> Recipe:
 
     trained_with: settings inside a weights file, which serve where no recipe is named.
     """
-    overrides = list(args.overrides) + ([f"data.source={args.data}"] if args.data else [])
+    environment = os.environ.get("OFA_DATA") or None
     if args.recipe or not trained_with:
-        recipe = load_recipe(args.recipe or default_recipe(args.data), overrides)
+        recipe = load_recipe(args.recipe or default_recipe(args.data or environment), args.overrides)
     else:
-        recipe = from_settings(trained_with, overrides, "the recipe in the weights file")
-    if recipe.data.source is None:
+        recipe = from_settings(trained_with, args.overrides, "the recipe in the weights file")
+    source = args.data or recipe.data.source or environment
+    if source is None:
         raise OfaError(f"recipe {recipe.name} needs a dataset: give --data FOLDER (train/<class>/* and "
                        "val/<class>/*) or set OFA_DATA")
-    return recipe
+    return replace(recipe, data=replace(recipe.data, source=source))
 
 
 def default_recipe(data: Optional[str]) -> str:
@@ -91,6 +103,8 @@ def recipe_line(args, recipe: Recipe) -> str:
 
 def open_run(args, trained_with: Optional[dict] = None) -> Run:
     """Communicator, recipe and data of the arguments, as a `Run`."""
+    if getattr(args, "name", None):
+        check_name("--name", args.name)  # now, not when the work is done
     args.comm = connect(args.device)
     recipe = choose_recipe(args, trained_with)
     if args.comm.rank == 0 and not trained_with:
@@ -115,7 +129,7 @@ def open_network(args) -> Tuple[Network, Run]:
     """The network of --weights, and a `Run` on the data and with the seed that it was trained with.
 
     --image-size, where a runner has it, replaces the recipe's valid_sizes. OfaError if network and
-    data differ in their number of classes.
+    data differ in their classes.
     """
     if getattr(args, "image_size", None):
         args.overrides.append(f"data.valid_sizes={args.image_size}")
@@ -123,10 +137,11 @@ def open_network(args) -> Tuple[Network, Run]:
     if args.seed is None:  # another seed would hold out images that the network has learned from
         args.seed = net.info.get("seed", 0)
     run = open_run(args, net.info.get("recipe"))
-    classes = len(run.lab.classes)
-    if net.config.classes != classes:
-        raise OfaError(f"{args.weights} has {net.config.classes} classes, {run.recipe.data.source} has "
-                       f"{classes}: name the data it was trained on with --data")
+    classes, learned = list(run.lab.classes), list(net.info.get("classes", run.lab.classes))
+    if net.config.classes != len(classes) or learned != classes:
+        raise OfaError(f"{args.weights} has {net.config.classes} classes ({', '.join(learned[:3])}, ...), "
+                       f"{run.recipe.data.source} has {len(classes)} ({', '.join(classes[:3])}, ...): name "
+                       "the data it was trained on with --data")
     net.kernels = args.kernels
     return net, run
 
@@ -136,7 +151,7 @@ def run(main: Callable, args) -> None:
     try:
         main(args)
     except KeyboardInterrupt:
-        fail(args, "interrupted: the same command goes on from the last checkpoint", 130)
+        fail(args, "interrupted: training and search go on when their command is repeated", 130)
     except OfaError as error:
         fail(args, f"error: {error}", 2)
     except OSError as error:  # a file or folder that cannot be read or written

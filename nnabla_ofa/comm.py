@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections import Counter
+from pathlib import Path
 from typing import Iterable, Sequence
 
 import nnabla as nn
@@ -132,7 +133,7 @@ class Nccl(Mpi):
 
 
 def has_gpu() -> bool:
-    """Whether NNabla's CUDA extension is installed and finds a GPU."""
+    """Whether NNabla's CUDA extension is installed and finds a GPU; ValueError for one it does not serve."""
     try:
         from nnabla_ext.cudnn import get_device_count
         return get_device_count() > 0
@@ -144,18 +145,21 @@ def connect(device: str = "auto"):
     """The communicator of this process: `Single` unless started by mpirun or srun.
 
     device: "cpu", "cudnn", "cudnn:half", or "auto": cudnn where there is a GPU. On CUDA, local rank
-    r uses GPU r. Sets NNabla's default context. Raises OfaError if the extension is missing.
+    r uses GPU r. Sets NNabla's default context. Raises OfaError if the extension or the GPU is missing.
     """
     from nnabla.ext_utils import get_extension_context
-    device = device if device != "auto" else "cudnn" if has_gpu() else "cpu"
-    backend, _, precision = device.partition(":")
+    if (Path(sys.prefix) / "lib/libmpi.so").exists():  # Open MPI as a wheel: where the extension looks
+        os.environ.setdefault("OMPI_HOME", sys.prefix)
     local = next((os.environ[name] for name in _LOCAL_RANKS if name in os.environ), "0")
     try:
+        device = device if device != "auto" else "cudnn" if has_gpu() else "cpu"
+        backend, _, precision = device.partition(":")
         context = get_extension_context(backend, device_id=local if backend != "cpu" else "0",
                                         type_config=precision or "float")
-    except (ImportError, ValueError) as error:
-        raise OfaError(f"device={device} is not usable here ({error}); use --device cpu, or install "
-                       "requirements-cuda.txt on a machine with an NVIDIA GPU") from error
+    except Exception as error:  # what NVIDIA's management library raises has no narrower base
+        raise OfaError(f"device={device} is not usable here by local rank {local} ({error}); use --device "
+                       "cpu, or install requirements-cuda.txt on a machine with an NVIDIA GPU for each "
+                       "rank") from error
     nn.set_default_context(context)
     if not one_of_several():
         return Single()

@@ -385,8 +385,11 @@ def batch_normalization(x, layer, mode: Mode, width: int, order, statistics=None
         mean, var = (_rows_of_statistics(v, width, order) for v in stored)
         return F.batch_normalization(x, beta, gamma, mean, var, eps=mode.bn_eps, batch_stat=False)
     mean, var = stored if mode.track else (None, None)
-    y, *moments = F.batch_normalization(x, beta, gamma, mean, var, decay_rate=mode.bn_decay,
-                                        eps=mode.bn_eps, batch_stat=True, output_stat=True)
+    found = F.batch_normalization(x, beta, gamma, mean, var, decay_rate=mode.bn_decay, eps=mode.bn_eps,
+                                  batch_stat=True, output_stat=statistics is not None)
+    if statistics is None:  # nobody asks for the moments: cuDNN has no function that gives them
+        return found
+    y, *moments = found
     _collect(statistics, layer, moments)
     return y
 

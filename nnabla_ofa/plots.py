@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from .pages.accuracies import STAGES, collect, main_split, of_recipe
 
@@ -172,7 +172,9 @@ def scatter_figure(panels: Sequence[Tuple[str, str, Sequence[float], Sequence[fl
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), sharey=True)
     for axis, colour, (title, label, x, y) in zip(axes, COLOURS, panels):
-        axis.plot(x, y, "o", ls="", ms=2.5, color=colour, alpha=0.6, mew=0)
+        axis.plot(x, y, "o", ls="", ms=2.5 if len(x) > 100 else 5, color=colour, alpha=0.6, mew=0)
+        if max(x, default=0) >= 1e4:
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.set_title(title, fontsize=9)
         axis.set_xlabel(label)
         axis.grid(True, color="#dddddd", lw=0.6)

@@ -21,6 +21,7 @@ from . import sampling
 from .data import BACKENDS, Augment
 from .errors import OfaError, require
 from .nets import NetConfig, family
+from .records import check_name
 
 ARGS = Path(__file__).resolve().parents[1] / "args"
 
@@ -154,8 +155,10 @@ class Recipe:
 
     def __post_init__(self):
         spaces = [stage.space for stage in self.stages]
+        check_name("recipe", self.name)
         require(self, self.name, {"stages": (len(self.stages) >= 1, "a list of one or more")})
         for stage in self.stages:
+            check_name("stage", stage.name)
             for subnet in stage.validate:
                 self.net.space(stage.space).check(self.net.arch(subnet))
             if stage.start not in [None, *spaces[:spaces.index(stage.space)]]:

@@ -59,13 +59,18 @@ def describe_run(command: str, seed: int, ranks: int = 1) -> dict:
             "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat()}
 
 
+def check_name(key: str, name: str) -> None:
+    """OfaError, naming `key`, unless records can have files of this name."""
+    if not re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*", str(name)):
+        raise OfaError(f"{key}={name!r} names files of records: use letters, digits and _ . + - only, "
+                       "a letter, digit, _ or + first")
+
+
 def relative_path(record: dict) -> Path:
     """Where a record lies under the records folder; "name" (optional) stands in for the stage."""
     name = record.get("name") or record["stage"]
     for key, part in (("recipe", record["recipe"]), ("name or stage", name)):
-        if not re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*", str(part)):
-            raise OfaError(f"{key}={part!r} of a record names a file: use letters, "
-                           "digits and _ . + - only")
+        check_name(key, part)
     seed = f"-seed{record['seed']}" if record["seed"] else ""
     return Path(record["recipe"], f"{record['kind']}-{name}{seed}.json")
 

@@ -172,8 +172,9 @@ def _permute_columns(arrays: Arrays, layer: Layer, order: np.ndarray) -> None:
 
 
 def _permute_rows(arrays: Arrays, layer: Layer, order: np.ndarray) -> None:
-    """The weights that write channels, to give them in `order`."""
+    """The weights that write channels, to give them in `order`; rows beyond it stay where they are."""
     weight = f"{layer.name}/{convolution(layer)}/W"
+    order = np.concatenate([order, np.arange(len(order), len(arrays[weight]))])
     arrays[weight] = arrays[weight][order]
     for key in _BN:
         name = f"{layer.name}/bn/{key}"

@@ -167,10 +167,10 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=Path, help="weights.h5 of a supernet or subnet")
     parser.add_argument("--recipe", help="name under args/ or path of a YAML file")
     parser.add_argument("--search-space", metavar="NAME", help="of --recipe, with random weights")
-    parser.add_argument("--classes", type=int, help="of --recipe (default: what it says)")
+    parser.add_argument("--classes", type=cli.at_least(1), help="of --recipe (default: what it says)")
     parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
                         help="repeatable (default: the largest and the smallest)")
-    parser.add_argument("--random", type=int, default=0, metavar="N", help="N random subnets")
+    parser.add_argument("--random", type=cli.at_least(0), default=0, metavar="N", help="N random subnets")
     parser.add_argument("--image-size", type=int, nargs="+", help="pixels")
     parser.add_argument("--save", type=Path, metavar="FILE", help="the table as .csv or .json")
     parser.add_argument("--latency", action="store_true", help="measure the subnets")
@@ -180,7 +180,8 @@ if __name__ == "__main__":
     parser.add_argument("--check-table", action="store_true",
                         help="measure the table's error on 50 random subnets, with a picture")
     parser.add_argument("--records", type=Path, metavar="FOLDER", help="where a record of that error goes")
-    parser.add_argument("--batch-size", type=int, default=1)
-    parser.add_argument("--threads", type=int, help="of the fused CPU functions (default: the cores)")
-    parser.add_argument("--rounds", type=int, default=timing.ROUNDS, help="measurements of each")
+    parser.add_argument("--batch-size", type=cli.at_least(1), default=1)
+    parser.add_argument("--threads", type=cli.at_least(1),
+                        help="of the fused CPU functions (default: the cores)")
+    parser.add_argument("--rounds", type=cli.at_least(1), default=timing.ROUNDS, help="measurements of each")
     cli.run(main, parser.parse_args())

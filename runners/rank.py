@@ -19,6 +19,7 @@ from nnabla_ofa.evaluations import evaluations  # noqa: E402
 
 
 def main(args) -> None:
+    args.name = args.name or args.subnets.stem
     net, run = cli.open_network(args)
     start, size = time.time(), max(run.recipe.data.valid_sizes)
     subnets = ranking.read_subnets(args.subnets, net.config)
@@ -34,8 +35,7 @@ def main(args) -> None:
     for line in ranking.summary(rows):
         run.say(f"{line['Order by']}: Pearson {line['Pearson']}, Kendall {line['Kendall']}")
     run.record("rank", net.info.get("stage", "network"), net.info.get("space", ""), [], rows,
-               time.time() - start, args.name or args.subnets.stem,
-               held_out_images=len(run.lab.valid.indices))
+               time.time() - start, args.name, held_out_images=len(run.lab.valid.indices))
 
 
 if __name__ == "__main__":

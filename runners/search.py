@@ -75,7 +75,8 @@ if __name__ == "__main__":
                         help="the cost to minimise beside the most top-1 (default macs)")
     parser.add_argument("--method", choices=tuple(METHODS), default="nsga2", help="random is the baseline")
     parser.add_argument("--count", type=int, default=100, help="distinct subnets to try (default 100)")
-    parser.add_argument("--search-seed", type=int, help="of what the search draws (default: --seed)")
+    parser.add_argument("--search-seed", type=cli.at_least(0),
+                        help="of what the search draws (default: --seed)")
     parser.add_argument("--predictor", type=Path, metavar="FILE",
                         help="samples of runners/predictor.py, to predict top-1; only the front is evaluated")
     parser.add_argument("--accept-poor", action="store_true", help="use the predictor although it is poor")

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import loader_page, page  # noqa: E402
@@ -37,8 +38,8 @@ def main(argv=None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, default=ROOT / "results/records",
                         help="folder of JSON records (default: results/records)")
-    parser.add_argument("--output", type=Path, default=ROOT / "results",
-                        help="folder of the pages (default: results)")
+    parser.add_argument("--output", type=Path, default=RESULTS,
+                        help="folder of the pages (default: results, and then README's table, too)")
     parser.add_argument("--check", action="store_true",
                         help="write nothing, compare the pages (not the pictures)")
     parser.add_argument("--no-plots", action="store_true", help="write the pages only")
@@ -56,7 +57,9 @@ def main(argv=None) -> int:
 def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str) -> int:
     """Write or check the pages (and pictures); the exit status. `command` made this call."""
     found = records.read(records_folder)
-    pages = {**index.whole(found, MODULES, command), **headline.readme(out.parent / "README.md", found)}
+    pages = index.whole(found, MODULES, command)
+    if out.resolve() == RESULTS:
+        pages.update(headline.readme(ROOT / "README.md", found))
     if not found:
         print(f"no records under {records_folder}: published figures only")
     if check:

@@ -12,7 +12,7 @@ import pytest
 
 import nnabla_ofa as ofa
 from nnabla_ofa import checkpoint, records, train
-from nnabla_ofa.comm import Nccl, Single
+from nnabla_ofa.comm import Nccl, Single, connect
 from nnabla_ofa.optimiser import Optimiser
 from nnabla_ofa.pages import ranks as trials
 from nnabla_ofa.recipe import Train, load_recipe
@@ -44,6 +44,20 @@ def assert_equal(a, b):
     assert a.keys() == b.keys()
     for name in a:
         assert np.array_equal(a[name], b[name]), name
+
+
+class NvmlError(Exception):
+    """What the extension lets through where a rank has no GPU of its own."""
+
+
+def test_a_gpu_that_cannot_serve_is_one_clear_error(monkeypatch):
+    def refuse(*args, **options):
+        raise NvmlError("Invalid Argument")
+
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "1")
+    monkeypatch.setattr("nnabla.ext_utils.get_extension_context", refuse)
+    with pytest.raises(ofa.OfaError, match="device=cudnn is not usable here by local rank 1 .Invalid"):
+        connect("cudnn")
 
 
 # What is sent ------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ def test_overrides():
     ("train.momentum=1.5", "not in"), ("train.batch_size=48", "multiple of"), ("train", "key=value"),
     ("stages.kernal.lr=1", "no stage named"), ("train.sandwich=1", "not bool"),
     ("data.image_sizes=[]", "positive"), ("net.family=vgg", "xception"), ("net.dropout=2", "dropout"),
-    ("net.entry_strides=[2,2]", "3 numbers"),
+    ("net.entry_strides=[2,2]", "3 numbers"), ("name=my recipe", "letters"),
+    ("stages.kernel.name=kernel 1", "letters"),
     ("stages.kernel.space=K9_E1_D3", "9 is not allowed"), ("stages.kernel.start=K5_E1_D3", "start"),
     ("stages.fullnet.validate=[XP1 3x3 3]", "outside"), ("data.augment.crop=round", "crop"),
     ("train.inplace_distill=true", "sandwich"), ("train.schedule=poly", "cosine")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,6 +57,7 @@ def trained(tmp_path_factory):
     (["evaluate.py", "--subnet", "XP1 9x9 3"], "kernel=9"),
     (["evaluate.py", "--subnet", "XP1 3x3 3"], "outside this search space"),
     (["evaluate.py", "--subnets", "absent.txt"], "absent.txt"),
+    (["evaluate.py", "--name", "a b"], "--name='a b'"), (["rank.py", "--subnets", "a b.json"], "'a b'"),
     (["search.py", "--max-macs", "10"], "the smallest has"),
     (["finetune.py", "--subnet", "XP1"], "XP0.8 3x3 2")])
 def test_bad_input_gets_one_clear_error(trained, command, complaint):
@@ -89,6 +92,40 @@ def test_first_line_says_which_recipe_and_how_to_get_the_other(tmp_path):
     ("/data/flowers", "xception_imagenet")])
 def test_the_datas_name_chooses_the_recipe_where_none_is_named(data, recipe):
     assert cli.default_recipe(data) == recipe
+
+
+@pytest.mark.parametrize("recipe, data, found", [
+    (None, None, ("xception_cifar10", "/home/cifar10")), (None, "digits", ("xception_digits", "digits")),
+    ("xception_imagenet", None, ("xception_imagenet", "/home/cifar10")),
+    ("xception_digits", None, ("xception_digits", "digits")),
+    ("xception_digits", "2012", ("xception_digits", "2012"))])
+def test_the_environment_names_data_where_nothing_else_does(monkeypatch, recipe, data, found):
+    monkeypatch.setenv("OFA_DATA", "/home/cifar10")
+    args = argparse.Namespace(recipe=recipe, data=data, overrides=[])
+    chosen = cli.choose_recipe(args)
+    assert (chosen.name, chosen.data.source) == found
+    if recipe is None:  # weights name their data, too
+        args.data = None
+        again = cli.choose_recipe(args, cli.load_recipe("xception_digits").settings())
+        assert (again.name, again.data.source) == ("xception_digits", "digits")
+
+
+def test_weights_are_not_judged_on_other_classes(trained, tmp_path):
+    for split in ("train", "val"):
+        for name in "abcdefghij":
+            folder = tmp_path / "letters" / split / name
+            folder.mkdir(parents=True)
+            for i in range(3):
+                cv2.imwrite(str(folder / f"{i}.png"), np.full((8, 8, 3), 25 * i, np.uint8))
+    status, _, err = run("runners/evaluate.py", "--weights", trained, "--data", tmp_path / "letters")
+    assert status == 2 and "10 classes (0, 1, 2, ...)" in err and "10 (a, b, c, ...)" in err
+
+
+@pytest.mark.parametrize("command", [["train.py", "--search-space", "K7_E1_D3", "--seed", "-1"],
+                                     ["data.py", "check", "--data", "digits", "--workers", "0"]])
+def test_numbers_out_of_range_are_named(command):
+    status, _, err = run(f"runners/{command[0]}", *command[1:])
+    assert status == 2 and f"{command[-2]}: {command[-1]} is not an integer of" in err
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

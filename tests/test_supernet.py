@@ -76,6 +76,15 @@ def test_sorting_puts_the_most_important_first_and_again_changes_nothing():
     assert all(np.array_equal(a, arrays[n]) for n, a in net.arrays().items())
 
 
+@pytest.mark.parametrize("space", ["K3_E0.8_D123", "K3_E0.6+0.8_D23"])
+def test_sorting_needs_no_subnet_of_full_width(space):
+    net = random_net(space)
+    before = {arch: net.logits(images(), arch) for arch in archs(space, 4)}
+    net.sort_channels()
+    for arch, expected in before.items():
+        assert relative(net.logits(images(), arch), expected) < 1e-5, arch
+
+
 def test_second_sorting_keeps_trained_narrower_subnets():
     net = random_net("K357_E0.8+1_D123")
     before = {arch: net.logits(images(), arch) for arch in archs("K357_E0.8+1_D123", 8)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import nnabla as nn
 import numpy as np
 
 from ..errors import OfaError
@@ -44,7 +45,8 @@ class Dali:
         if device == "gpu" and not backend.GetCUDADeviceCount():
             raise OfaError("data.backend=dali_gpu finds no NVIDIA GPU on this machine; choose "
                            "data.backend=dali_cpu or opencv")
-        self._device, self._own = device, threading.local()
+        self._gpu = int(nn.get_current_context().device_id) if device == "gpu" else None  # this rank's
+        self._own = threading.local()
 
     def __call__(self, views: Sequence[View], size: int) -> List[np.ndarray]:
         """The views, each uint8 (size, size, 3), RGB; OfaError, naming the file, for a broken one."""
@@ -58,7 +60,7 @@ class Dali:
         if not cuts:
             return []
         if getattr(self._own, "most", 0) < len(cuts):
-            self._own.pipeline, self._own.most = _pipeline(self._device, len(cuts)), len(cuts)
+            self._own.pipeline, self._own.most = _pipeline(self._gpu, len(cuts)), len(cuts)
         pipeline = self._own.pipeline
         pipeline.feed_input("jpegs", [cut.data for cut in cuts])
         pipeline.feed_input("starts", [np.array(cut.start, np.int32) for cut in cuts])
@@ -71,7 +73,7 @@ class Dali:
             list(opencv.pixels(views, size))  # names the broken file
             raise OfaError(f"DALI cannot decode a batch that OpenCV can: {error}; choose "
                            "data.backend=opencv") from error
-        images = images.as_cpu() if self._device == "gpu" else images
+        images = images if self._gpu is None else images.as_cpu()
         return [np.array(images.at(i)) for i in range(len(cuts))]  # DALI reuses its memory
 
 
@@ -86,11 +88,11 @@ def _cut(view: View) -> Optional[Cut]:
     return Cut(np.frombuffer(jpeg.data, np.uint8), (y, x), (h, w)) if inside else None
 
 
-def _pipeline(device: str, most: int):
-    """JPEGs and boxes in, resized boxes out, for up to `most` images a batch."""
+def _pipeline(gpu: Optional[int], most: int):
+    """JPEGs and boxes in, resized boxes out, for up to `most` images a batch; gpu: its number."""
     from nvidia.dali import fn, pipeline_def, types
 
-    @pipeline_def(batch_size=most, num_threads=1, device_id=0 if device == "gpu" else None,
+    @pipeline_def(batch_size=most, num_threads=1, device_id=gpu,
                   prefetch_queue_depth=1, exec_async=False, exec_pipelined=False)
     def look():
         jpegs = fn.external_source(name="jpegs", dtype=types.UINT8, ndim=1)
@@ -99,7 +101,7 @@ def _pipeline(device: str, most: int):
         sizes = fn.external_source(name="sizes", dtype=types.FLOAT, ndim=1)
         images = fn.decoders.image_slice(
             jpegs, start=starts, shape=shapes, axes=(0, 1), output_type=types.RGB,
-            device="mixed" if device == "gpu" else "cpu", adjust_orientation=False)
+            device="cpu" if gpu is None else "mixed", adjust_orientation=False)
         return fn.resize(images, size=sizes, interp_type=types.INTERP_LINEAR, antialias=True)
 
     pipeline = look()

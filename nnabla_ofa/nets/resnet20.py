@@ -93,7 +93,8 @@ class ResNet20:
 
     shortcut: "official", a 1x1 convolution with BN where stride or width changes, else the identity;
     or "always", the convolution in every block. dropout: rate in [0, 1) before the classifier.
-    bn_eps, bn_decay: of every BN.
+    bn_eps, bn_decay: of every BN; the latter only of graphs with `ops.Mode.track`: training here keeps
+    no running statistics.
     """
 
     family: str = "resnet20"

@@ -134,7 +134,7 @@ class Xception:
     entry_strides: of the stem and of each entry block, 2, or 1 to keep more pixels of small images
     (of 32 pixels a side the middle blocks see 2; with 1 and (2, 2, 1), 8). middle_blocks: 8 is
     Xception41, 16 Xception65. dropout: rate in [0, 1) before the classifier. bn_eps, bn_decay: of
-    every BN.
+    every BN; the latter only of graphs with `ops.Mode.track`: training here keeps no running statistics.
     """
 
     family: str = "xception"
