@@ -6,13 +6,14 @@ import argparse
 import os
 import shlex
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable, Optional, Tuple
 
-from . import kernels, ops
+from . import interrupt, kernels, ops
 from .comm import connect
 from .errors import OfaError
 from .loading import load
@@ -133,6 +134,8 @@ def open_network(args) -> Tuple[Network, Run]:
     """
     if getattr(args, "image_size", None):
         args.overrides.append(f"data.valid_sizes={args.image_size}")
+    if getattr(args, "save", None):
+        require_writable(args.save.parent)
     net = load(args.weights)
     if args.seed is None:  # another seed would hold out images that the network has learned from
         args.seed = net.info.get("seed", 0)
@@ -146,10 +149,18 @@ def open_network(args) -> Tuple[Network, Run]:
     return net, run
 
 
+def require_writable(folder: Path) -> None:
+    """OSError, before the work, where its result could not be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def run(main: Callable, args) -> None:
     """Call `main(args)`; a user's error becomes one line and exit status 2, on all ranks."""
     try:
-        main(args)
+        with interrupt.between_functions():
+            main(args)
     except KeyboardInterrupt:
         fail(args, "interrupted: training and search go on when their command is repeated", 130)
     except OfaError as error:

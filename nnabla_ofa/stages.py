@@ -144,7 +144,8 @@ class Run:
             done = self.weights(stage).exists()
             require_agreement(self.lab.comm, "output folders or search spaces", f"{stage.space} {done}")
             if done:
-                self.say(f"stage {stage.name} ({stage.space}) is done: {self.weights(stage)}")
+                self.say(f"stage {stage.name} ({stage.space}) is done: {self.weights(stage)} (to train it "
+                         "with other settings, delete its folder or choose another --output)")
             else:
                 self.train(stage)
 

@@ -6,6 +6,7 @@
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -40,7 +41,9 @@ def prepare_data(args) -> None:
 
 
 def check_data(args) -> None:
-    splits = dict(zip(("train", "test"), open_dataset(args.data or "digits", in_memory=False)))
+    source = args.data or os.environ.get("OFA_DATA") or "digits"
+    splits = dict(zip(("train", "test"), open_dataset(source, in_memory=False)))
+    print(f"{source}:")
     reports = {name: check(dataset, args.workers, name) for name, dataset in splits.items()}
     for name, report in reports.items():
         counts, (small, large) = report.counts, report.sizes
@@ -69,6 +72,8 @@ def place(dataset, index: int) -> str:
 
 
 def show_data(args) -> None:
+    if args.save.suffix.lower() != ".png":
+        raise OfaError(f"--save {args.save} does not end in .png")
     recipe = cli.choose_recipe(args)
     data, seed = recipe.data, args.seed or 0
     train, test = open_dataset(data.source)
@@ -110,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--target", type=Path, help="its folder (default: OFA_DATASETS or datasets, / NAME)")
     one.set_defaults(main=prepare_data)
     one = commands.add_parser("check", help="count, decode and compare every image")
-    one.add_argument("--data", help="name, folder or archive (default: digits)")
+    one.add_argument("--data", help="name, folder or archive (default: OFA_DATA, else digits)")
     one.add_argument("--workers", type=cli.at_least(1), default=2, help="threads (default 2)")
     one.set_defaults(main=check_data)
     one = commands.add_parser("show", help="a contact sheet of images as training sees them",

@@ -57,11 +57,11 @@ def main(argv=None) -> int:
 def run(records_folder: Path, out: Path, check: bool, plots: bool, command: str) -> int:
     """Write or check the pages (and pictures); the exit status. `command` made this call."""
     found = records.read(records_folder)
+    if not found:
+        raise OfaError(f"there is no record under {records_folder}: name the folder records/ of a run")
     pages = index.whole(found, MODULES, command)
     if out.resolve() == RESULTS:
         pages.update(headline.readme(ROOT / "README.md", found))
-    if not found:
-        print(f"no records under {records_folder}: published figures only")
     if check:
         names = index.differing(pages, out)
         for name in names:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from nnabla_ofa import checkpoint, cli, records
+from nnabla_ofa import checkpoint, cli, interrupt, records
+from nnabla_ofa.kernels import functions
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--recipe", "tests/tiny.yaml"]
@@ -128,6 +129,18 @@ def test_numbers_out_of_range_are_named(command):
     assert status == 2 and f"{command[-2]}: {command[-1]} is not an integer of" in err
 
 
+def test_an_interrupt_waits_for_the_end_of_a_function():
+    scope = {"__name__": functions.__name__, "os": os, "signal": signal, "time": time}
+    exec("def function(done):\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.1)\n"
+         "    done.append(True)", scope)
+    done, deadline = [], time.time() + 10
+    with interrupt.between_functions(), pytest.raises(KeyboardInterrupt):
+        scope["function"](done)
+        while time.time() < deadline:
+            time.sleep(0.01)
+    assert done
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_goes_on_and_ends_the_same(trained, tmp_path, how):
     process = start(*train(tmp_path))
@@ -136,7 +149,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(trained, tmp_path, how):
     while not first.exists() and time.time() < deadline:
         time.sleep(0.02)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and "Traceback" not in err and "interrupted" in err, err
     status, out, err = run(*train(tmp_path))
     assert status == 0, err
     expected, _ = checkpoint.load(trained)

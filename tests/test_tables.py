@@ -282,11 +282,17 @@ def runner():
 
 
 def test_command_from_another_folder(tmp_path):
-    done = subprocess.run([sys.executable, str(ROOT / "runners/tables.py"), "--no-plots",
-                           "--records", "none", "--output", "out"], cwd=str(tmp_path), check=True,
-                          stdout=subprocess.PIPE, universal_newlines=True)
-    assert "published figures only" in done.stdout
-    assert sorted(os.listdir(tmp_path / "out")) == ["README.md", "xception_imagenet.md"]
+    def call(folder):
+        command = [sys.executable, str(ROOT / "runners/tables.py"), "--no-plots", "--records", folder]
+        return subprocess.run([*command, "--output", "out"], cwd=str(tmp_path), text=True,
+                              stderr=subprocess.PIPE)
+
+    refused = call("none")
+    assert refused.returncode == 2 and "there is no record under none" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    records.write(tmp_path / "records", record(results=[result()]))
+    assert call("records").returncode == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["README.md", "xception_digits.md", "xception_imagenet.md"]
 
 
 def test_check_lists_differing_pages(tmp_path, capsys):
