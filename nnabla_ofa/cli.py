@@ -72,16 +72,21 @@ def choose_recipe(args, trained_with: Optional[dict] = None) -> Recipe:
 
     trained_with: settings inside a weights file, which serve where no recipe is named.
     """
-    environment = os.environ.get("OFA_DATA") or None
     if args.recipe or not trained_with:
-        recipe = load_recipe(args.recipe or default_recipe(args.data or environment), args.overrides)
+        recipe = load_recipe(args.recipe or default_recipe(args.data or data_of_environment()),
+                             args.overrides)
     else:
         recipe = from_settings(trained_with, args.overrides, "the recipe in the weights file")
-    source = args.data or recipe.data.source or environment
+    source = args.data or recipe.data.source or data_of_environment()
     if source is None:
         raise OfaError(f"recipe {recipe.name} needs a dataset: give --data FOLDER (train/<class>/* and "
                        "val/<class>/*) or set OFA_DATA")
     return replace(recipe, data=replace(recipe.data, source=source))
+
+
+def data_of_environment() -> Optional[str]:
+    """What the variable OFA_DATA names, None where it is unset or empty."""
+    return os.environ.get("OFA_DATA") or None
 
 
 def default_recipe(data: Optional[str]) -> str:
@@ -107,6 +112,8 @@ def open_run(args, trained_with: Optional[dict] = None) -> Run:
     if getattr(args, "name", None):
         check_name("--name", args.name)  # now, not when the work is done
     args.comm = connect(args.device)
+    if getattr(args, "save", None) and args.comm.rank == 0:  # which is to write it
+        require_writable(args.save.parent)
     recipe = choose_recipe(args, trained_with)
     if args.comm.rank == 0 and not trained_with:
         print(recipe_line(args, recipe), flush=True)
@@ -134,8 +141,6 @@ def open_network(args) -> Tuple[Network, Run]:
     """
     if getattr(args, "image_size", None):
         args.overrides.append(f"data.valid_sizes={args.image_size}")
-    if getattr(args, "save", None):
-        require_writable(args.save.parent)
     net = load(args.weights)
     if args.seed is None:  # another seed would hold out images that the network has learned from
         args.seed = net.info.get("seed", 0)

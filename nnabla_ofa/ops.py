@@ -200,6 +200,11 @@ def _bn_parameters(layer, width: int) -> Dict[str, Parameter]:
             f"{layer.name}/bn/var": Parameter(shape, "ones", trained=False)}
 
 
+def is_statistic(name: str) -> bool:
+    """Whether a stored array is the mean or the variance of a BN."""
+    return name.endswith(("bn/mean", "bn/var"))
+
+
 def initial_value(parameter: Parameter, rng: np.random.Generator) -> np.ndarray:
     """A float32 array for a new parameter; "he" is the normal of He et al. (ICCV 2015), fan in."""
     shape = parameter.shape
@@ -394,9 +399,8 @@ def batch_normalization(x, layer, mode: Mode, width: int, order, statistics=None
     return y
 
 
-def _collect(statistics: Optional[Statistics], layer, moments) -> None:
-    if statistics is not None:
-        statistics[f"{layer.name}/bn"] = tuple(moments)
+def _collect(statistics: Statistics, layer, moments) -> None:
+    statistics[f"{layer.name}/bn"] = tuple(moments)
 
 
 def _active_order(layer: Separable) -> Optional[np.ndarray]:
@@ -438,7 +442,7 @@ def cost(layer: Layer, size: int) -> Tuple[Cost, int]:
     stored = parameters(layer)
     count = Cost(sum(int(np.prod(p.shape)) for p in stored.values() if p.trained),
                  sum(int(np.prod(stored[name].shape)) for name in stored
-                     if name.endswith(("bn/mean", "bn/var"))))
+                     if is_statistic(name)))
     if isinstance(layer, Linear):
         return count + Cost(macs=layer.w_in * layer.classes, activations=layer.classes), 1
     if isinstance(layer, ConvBn):

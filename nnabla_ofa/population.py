@@ -94,7 +94,7 @@ class Population:
         while place:
             node = self._nodes[place - 1]
             found.update((name, variable.d.copy()) for name, variable in _named(node.scope).items()
-                         if name.endswith(("bn/mean", "bn/var")))
+                         if ops.is_statistic(name))
             place = node.parent
         return found
 
@@ -141,7 +141,7 @@ def _scope(weights: Dict[str, nn.Variable]) -> "OrderedDict":
     scope: "OrderedDict" = OrderedDict()
     with nn.parameter_scope("", scope):
         for name, variable in weights.items():
-            if name.endswith(("bn/mean", "bn/var")):
+            if ops.is_statistic(name):
                 variable = nn.Variable.from_numpy_array(variable.d.copy())
             nn.parameter.set_parameter(name, variable)
     return scope

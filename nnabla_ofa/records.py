@@ -69,8 +69,8 @@ def check_name(key: str, name: str) -> None:
 def relative_path(record: dict) -> Path:
     """Where a record lies under the records folder; "name" (optional) stands in for the stage."""
     name = record.get("name") or record["stage"]
-    for key, part in (("recipe", record["recipe"]), ("name or stage", name)):
-        check_name(key, part)
+    check_name("recipe", record["recipe"])
+    check_name("name or stage", name)
     seed = f"-seed{record['seed']}" if record["seed"] else ""
     return Path(record["recipe"], f"{record['kind']}-{name}{seed}.json")
 

@@ -27,6 +27,7 @@ from .comm import barrier, require_agreement
 from .data import Key, calibration_indices, open_dataset, split
 from .errors import OfaError
 from .evaluate import Frozen, Images, Result, calibrate, evaluate_archs
+from .ops import is_statistic
 from .recipe import Recipe, Stage
 from .supernet import Network
 from .train import Loop
@@ -290,7 +291,7 @@ def checksum(net: Network) -> int:
     """CRC-32 of all that training reads: a stage must resume from the start it was begun with."""
     crc = 0
     for name, array in net.arrays().items():
-        if not name.endswith(("bn/mean", "bn/var")):
+        if not is_statistic(name):
             crc = zlib.crc32(array, crc)
     return crc
 

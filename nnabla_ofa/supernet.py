@@ -170,7 +170,7 @@ class Network:
         own, arrays, found = self.scope_items(), self.arrays(), subnet.arrays()
         for layer in flat(self.layers(arch.canonical())):
             for name in ops.parameters(layer):
-                if name.endswith(("bn/mean", "bn/var")):
+                if ops.is_statistic(name):
                     own[name].d[:, active_rows(arrays, layer)] = found[name]
 
     def sort_channels(self) -> None:

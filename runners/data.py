@@ -6,7 +6,6 @@
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -41,7 +40,7 @@ def prepare_data(args) -> None:
 
 
 def check_data(args) -> None:
-    source = args.data or os.environ.get("OFA_DATA") or "digits"
+    source = args.data or cli.data_of_environment() or "digits"
     splits = dict(zip(("train", "test"), open_dataset(source, in_memory=False)))
     print(f"{source}:")
     reports = {name: check(dataset, args.workers, name) for name, dataset in splits.items()}

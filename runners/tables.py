@@ -36,7 +36,7 @@ MODULES = (recipes, search, agreement, ranking, ablations, page, loader_page, re
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=Path, default=ROOT / "results/records",
+    parser.add_argument("--records", type=Path, default=RESULTS / "records",
                         help="folder of JSON records (default: results/records)")
     parser.add_argument("--output", type=Path, default=RESULTS,
                         help="folder of the pages (default: results, and then README's table, too)")
