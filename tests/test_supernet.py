@@ -44,7 +44,8 @@ def test_extracted_equals_supernet(kernels):
     net = random_net(kernels=kernels)
     for arch in archs(FULL):
         alone = net.extract(arch)
-        assert relative(alone.logits(images()), net.logits(images(), arch)) < 1e-6
+        # A kernel taken through its matrices by NumPy and by NNabla: 1.01e-6 on one CPU, less on others.
+        assert relative(alone.logits(images()), net.logits(images(), arch)) < 3e-6
         assert alone.cost(image_size=16) == net.cost(arch, 16)
         stored = sum(a.size for n, a in alone.arrays().items() if not n.endswith(("mean", "var")))
         assert stored == net.cost(arch, 16).parameters
