@@ -17,7 +17,7 @@ test: setup ## the test suite
 	@$(python) -m pytest
 
 asan: ## the C kernels of every vector width under AddressSanitizer (half a minute; needs gcc)
-	@sh tests/asan_kernels.sh
+	@sh tests/kernels/asan_kernels.sh
 
 smoke: ## the smoke test on CPython 3.8 with NNabla 1.28, where a CPython 3.8 is installed
 	@scripts/smoke.sh

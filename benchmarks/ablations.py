@@ -10,55 +10,34 @@ when its command is repeated. The records go to the run's folder; those copied t
 become results/ablations.md.
 """
 
-import copy
+from __future__ import annotations
+
 import re
 import shutil
-import sys
 import time
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, List, Tuple
-from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from nnabla_ofa import cli, records, weights  # noqa: E402
-from nnabla_ofa.arch import Arch  # noqa: E402
-from nnabla_ofa.checkpoint import load_network  # noqa: E402
-from nnabla_ofa.recipe import Recipe  # noqa: E402
-from nnabla_ofa.stages import Lab, Run  # noqa: E402
-from nnabla_ofa.supernet import Network  # noqa: E402
+from nnabla_ofa.experiment.command import Command
+from nnabla_ofa.experiment.lab import Lab
+from nnabla_ofa.experiment.options import RunOptions, add_run_options, open_run
+from nnabla_ofa.experiment.recipe import Recipe
+from nnabla_ofa.experiment.run import Run
+from nnabla_ofa.experiment.shrinking import widened
+from nnabla_ofa.model import Network, load_network
+from nnabla_ofa.nets import Arch
+from nnabla_ofa.system import records
+from nnabla_ofa.system.comm import Communicator
 
 RECIPE = "xception_cifar10_small"
 RANDOM_SUBNETS = 8
 BEFORE_EXPAND = 4  # stages before the first whose channels are sorted
 NARROWEST = "XP0.6 7x7 3"  # of all channels that sorting may move, the fewest
 CALIBRATION_IMAGES = (128, 512, 2048, 4096)
-
-
-@contextmanager
-def unsorted():
-    """Channels stay as they are before the expand stages."""
-    with mock.patch.object(Network, "sort_channels", lambda net: None):
-        yield
-
-
-@contextmanager
-def bare_permutation():
-    """Channels are sorted, but where a shorter block ends they come out in their new order."""
-    permute = weights._permute_rows
-
-    def forgetful(arrays, layer, order):
-        before = arrays.get(f"{layer.name}/order")
-        permute(arrays, layer, order)
-        if before is not None:
-            arrays[f"{layer.name}/order"] = before
-
-    with mock.patch.object(weights, "_permute_rows", forgetful):
-        yield
 
 
 def trained_with(recipe: Recipe, passes: float = 1, **changes) -> Recipe:
@@ -84,20 +63,20 @@ def direct(recipe: Recipe) -> Recipe:
 
 @dataclass(frozen=True)
 class Variant:
-    """A training beside the base: a recipe made of the base's, what else differs, stages in common."""
+    """A training beside the base: a recipe made of the base's, and how many stages they have in common."""
 
     comparison: str
     name: str
     change: Callable[[Recipe], Recipe] = lambda recipe: recipe
-    context: Callable = nullcontext
     shared: int = 1
 
 
 BASE = {"sorting": "exact", "subnets a step": "2", "schedule": "stages, uniform draws",
         "distillation": "from the full network"}  # what the base is called in each comparison
-SORTINGS = {"bare permutation": bare_permutation, "none": unsorted}
+SORTINGS = {"bare permutation": "bare", "none": "none"}  # variant -> train.sorting
 VARIANTS = (
-    *(Variant("sorting", name, context=context, shared=BEFORE_EXPAND) for name, context in SORTINGS.items()),
+    *(Variant("sorting", name, partial(trained_with, sorting=sorting), BEFORE_EXPAND)
+      for name, sorting in SORTINGS.items()),
     Variant("subnets a step", "1", lambda recipe: trained_with(recipe, subnets_per_step=1)),
     Variant("subnets a step", "1, two thirds of the passes",
             lambda recipe: trained_with(recipe, passes=2 / 3, subnets_per_step=1)),
@@ -110,20 +89,19 @@ VARIANTS = (
     Variant("distillation", "none", lambda recipe: trained_with(recipe, distill=0.0)))
 
 
-def main(args) -> None:
-    args.recipe = args.recipe or RECIPE
-    run, start = cli.open_run(args), time.time()
+def main(options: RunOptions, comm: Communicator) -> None:
+    """Train and judge the base and every variant; one record of all."""
+    run, start = open_run(replace(options, recipe=options.recipe or RECIPE), comm), time.time()
     folder = run.output / f"seed{run.lab.seed}"
     before = already_trained(folder)
     base = Run(run.lab, folder / "base", run.command, run.kernels)
     rows = labelled(BASE.items(), measured(base))
-    for name, context in {BASE["sorting"]: nullcontext, **SORTINGS}.items():
-        net = narrowed(base, context)
+    for name, sorting in {BASE["sorting"]: "exact", **SORTINGS}.items():
+        net = widened(network(base, BEFORE_EXPAND - 1), base.recipe.stages[-1], sorting)
         rows += labelled([("sorting alone", name)], judged(
             base.lab, net, largest=net.space.largest(), narrowest=net.arch(NARROWEST)))
     for variant in VARIANTS:
-        rows += labelled([(variant.comparison, variant.name)],
-                         measured(derived(base, variant), variant.context))
+        rows += labelled([(variant.comparison, variant.name)], measured(derived(base, variant)))
     net = network(base)
     for count in CALIBRATION_IMAGES:
         rows += labelled([("calibration", str(count))], judged(base.lab.with_calibration(count), net))
@@ -146,8 +124,7 @@ def labelled(places: Iterable[Tuple[str, str]], found: List[dict]) -> List[dict]
 def derived(base: Run, variant: Variant) -> Run:
     """The run of a variant; what it shares with the base, which is done, is copied into its folder."""
     shared = base.recipe.stages[:variant.shared]
-    lab = copy.copy(base.lab)
-    lab.recipe = variant.change(base.recipe)
+    lab = replace(base.lab, recipe=variant.change(base.recipe))
     folder = re.sub("[ ,]+", "_", f"{variant.comparison}-{variant.name}")
     run = Run(lab, base.output.parent / folder, base.command, base.kernels)
     for stage in shared:
@@ -160,22 +137,13 @@ def derived(base: Run, variant: Variant) -> Run:
     return run
 
 
-def measured(run: Run, context: Callable = nullcontext) -> List[dict]:
+def measured(run: Run) -> List[dict]:
     """Train what is missing; rows of its network, with the seconds that its elastic stages trained."""
     run.say(f"--- {run.output.name}")
-    with context():
-        run.up_to(run.recipe.stages[-1].space)
+    run.up_to(run.recipe.stages[-1].space)
     seconds = sum(epoch["seconds"] for record in records.read(run.output / "records")
                   for epoch in record["history"] if record["stage"] != run.recipe.stages[0].name)
     return [{**row, "train_seconds": round(seconds, 1)} for row in judged(run.lab, network(run))]
-
-
-def narrowed(base: Run, context: Callable) -> Network:
-    """The network of the last depth stage with the widths of the last stage, not trained in them."""
-    net = network(base, BEFORE_EXPAND - 1)
-    with context():
-        net.sort_channels()
-    return net.widened(net.config.space(base.recipe.stages[-1].space))
 
 
 def network(run: Run, stage: int = -1) -> Network:
@@ -195,5 +163,7 @@ def judged(lab: Lab, net: Network, **named: Arch) -> List[dict]:
     return [{"which": which, **row} for (which, _), row in zip(archs, rows)]
 
 
+COMMAND = Command("ablations", __doc__, RunOptions, add_run_options, main)
+
 if __name__ == "__main__":
-    cli.run(main, cli.parser(__doc__.splitlines()[0]).parse_args())
+    COMMAND.run()

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Dict, Iterator, Tuple
 
 from nnabla_ofa import Xception
-from nnabla_ofa.ops import Cost
-from nnabla_ofa.supernet import Network
+from nnabla_ofa.layers import Cost
+from nnabla_ofa.model import Network
 
 SPACE = "K357_E0.6+0.8+1_D123"
 SUBNETS = {"largest": "XP1 7x7 3", "middle": "XP0.8 5x5 2", "smallest": "XP0.6 3x3 1"}

@@ -19,15 +19,15 @@ from statistics import quantiles
 from typing import Callable, Dict, List
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from nnabla_ofa import records  # noqa: E402
-from nnabla_ofa.data import BACKENDS, Augment, Dataset, TrainLoader, fixed_batches, normalise  # noqa: E402
-from nnabla_ofa.data.backends import open_backend  # noqa: E402
-from nnabla_ofa.data.views import train_images, valid_images  # noqa: E402
-from nnabla_ofa.errors import OfaError  # noqa: E402
+from nnabla_ofa.data import BACKENDS, Augment, Dataset, TrainLoader, fixed_batches, normalise
+from nnabla_ofa.data.backends import open_backend
+from nnabla_ofa.data.views import train_images, valid_images
+from nnabla_ofa.errors import OfaError
+from nnabla_ofa.system import records
+from nnabla_ofa.system.machine import describe_run
 
 AUGMENT = Augment()
 BATCH = 50
@@ -43,12 +43,12 @@ def ours(paths: List[str], task: str, size: int, backend: str, workers: int) -> 
     def training() -> None:
         loader = TrainLoader(dataset, AUGMENT, 0, "benchmark", BATCH, workers=workers, backend=backend)
         for images, _ in loader.epoch(0, lambda step: size):
-            normalise(images, AUGMENT)
+            normalise(images, AUGMENT.mean, AUGMENT.std)
 
     def evaluation() -> None:
         for _, images, _ in fixed_batches(dataset, range(len(paths)), size, BATCH, AUGMENT,
                                           workers=workers, backend=backend):
-            normalise(images, AUGMENT)
+            normalise(images, AUGMENT.mean, AUGMENT.std)
 
     return training if task == "training" else evaluation
 
@@ -247,7 +247,7 @@ def main() -> None:
     start, name = time.time(), "memory" if args.memory else "loader"
     rows = memory(paths, *JOBS[0]) if args.memory else [
         row for task, size in JOBS for row in measure(paths, task, size, args.rounds)]
-    about = records.describe_run("python benchmarks/loader.py PHOTOGRAPHS"
+    about = describe_run("python benchmarks/loader.py PHOTOGRAPHS"
                                  + " --memory" * args.memory, 0)
     about["versions"].update(versions())
     settings = {"photographs": len(paths), "batch": BATCH, "more_workers": MORE_WORKERS,

@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Callable
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from nnabla_ofa import Network, Xception  # noqa: E402
-from nnabla_ofa.comm import Single, connect  # noqa: E402
-from nnabla_ofa.evaluate import Frozen  # noqa: E402
-from nnabla_ofa.optimiser import Optimiser  # noqa: E402
-from nnabla_ofa.recipe import Train  # noqa: E402
-from nnabla_ofa.train import Stepper, dropout_mask  # noqa: E402
+from nnabla_ofa import Network, Xception
+from nnabla_ofa.model import Frozen
+from nnabla_ofa.system.comm import Single, connect
+from nnabla_ofa.training.optimiser import Optimiser
+from nnabla_ofa.training.settings import Train
+from nnabla_ofa.training.step import Stepper
 
 SPACE = "K357_E0.6+0.8+1_D123"
 
@@ -52,11 +48,9 @@ def training_step(net: Network, job: dict, images, labels, comm=None,
     settings = Train()
     stepper = Stepper(net, settings, Optimiser(net, settings), comm or Single())
     arch, rng = net.arch(job["subnet"]), np.random.default_rng(0)
-    shape = (len(labels), net.layers()[-1].w_in)
 
     def step():
-        passes = ((images, labels, dropout_mask(net.config.dropout, shape, rng))
-                  for _ in range(accumulate))
+        passes = ((images, labels, lambda purpose, shape: rng.random(shape)) for _ in range(accumulate))
         return stepper.step(passes, [arch], 1e-4, accumulate)
 
     return step

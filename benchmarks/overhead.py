@@ -13,14 +13,17 @@ from unittest import mock
 
 import jobs
 
-from nnabla_ofa import Network, sampling, train
-from nnabla_ofa.comm import Single, connect
+from nnabla_ofa import Network
 from nnabla_ofa.data import TrainLoader
-from nnabla_ofa.recipe import Stage, load_recipe
-from nnabla_ofa.stages import Lab
+from nnabla_ofa.experiment.lab import Lab
+from nnabla_ofa.experiment.parse import load_recipe
+from nnabla_ofa.system.comm import Single, connect
+from nnabla_ofa.training import loop as train
+from nnabla_ofa.training import sampling
+from nnabla_ofa.training.settings import Stage
 
 PLACES = (("drawing subnets and sizes", sampling, "draws"), ("normalisation, dropout", train.Loop, "_pass"),
-          ("building the graph", Network, "build"), ("progress bar", train.tqdm, "set_postfix_str"),
+          ("building the graph", Network, "forward"), ("progress bar", train.tqdm, "set_postfix_str"),
           ("progress bar", train.tqdm, "update"), ("step", train.Loop, "_epoch"))
 WAITING = "waiting for images"
 EPOCHS = 6  # of which the first warms up
@@ -46,7 +49,7 @@ def train_epochs(job: jobs.Job, steps: int) -> List[Counter]:
         f"net.classes={job.classes}", f"train.batch_size={job.batch}", f"train.global_batch={job.batch}",
         f"data.train_images={steps * job.batch}", "train.subnets_per_step=1",
         f"data.image_sizes=[{job.image_size}]", f"data.valid_sizes=[{job.image_size}]"])
-    lab = Lab(recipe, 0, Single())
+    lab = Lab.open(recipe, 0, Single())
     net = Network.create(recipe.net, jobs.SPACE)
     stage = Stage("expand2", jobs.SPACE, EPOCHS, 0.01)
     clock, epochs = Counter(), []
@@ -61,7 +64,8 @@ def train_epochs(job: jobs.Job, steps: int) -> List[Counter]:
             patches.enter_context(mock.patch.object(owner, name, timed(getattr(owner, name), clock, part)))
         patches.enter_context(mock.patch.object(
             TrainLoader, "epoch", timed_iterator(TrainLoader.epoch, clock)))
-        train.Loop(net, stage, recipe, 0, lab.train, Path(folder), Single(), end_of_epoch).run()
+        train.Loop(train.Task(net, stage, recipe.train, recipe.data, 0, lab.train, Path(folder), Single(),
+                              end_of_epoch)).run()
     return epochs[1:]
 
 

@@ -14,16 +14,15 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import jobs  # noqa: E402
-import numpy as np  # noqa: E402
-import ours  # noqa: E402
-import store  # noqa: E402
-from worker import timed  # noqa: E402
+import jobs
+import numpy as np
+import ours
+import store
+from worker import timed
 
-from nnabla_ofa.comm import connect  # noqa: E402
-from nnabla_ofa.evaluate import evaluate_archs  # noqa: E402
+from nnabla_ofa.evaluation import evaluate_archs
+from nnabla_ofa.system.comm import connect
 
 BATCHES = {"calibration": 1, "test": 2}
 RECIPE = "benchmark_population"

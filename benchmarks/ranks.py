@@ -63,7 +63,7 @@ def rank_main(job: dict) -> None:
     import ours
     from worker import timed
 
-    from nnabla_ofa.comm import barrier, connect
+    from nnabla_ofa.system.comm import barrier, connect
     comm = connect("cpu")
     net = ours.network(job)
     images, labels = ours.data(job)
@@ -74,7 +74,7 @@ def rank_main(job: dict) -> None:
     for _ in range(10):
         barrier(comm)
         steps.append(timed(step))
-    touched = [v for v in net.scope_items().values() if v.need_grad and not v.grad.zeroing]
+    touched = [v for v in net.variables().values() if v.need_grad and not v.grad.zeroing]
     reduces = []
     for _ in range(10):
         barrier(comm)

@@ -7,36 +7,57 @@ Each is trained alone from new weights, then judged on the test images. A run th
 when its command is repeated.
 """
 
-import sys
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-import numpy as np  # noqa: E402
+from nnabla_ofa.experiment.command import Command
+from nnabla_ofa.experiment.options import WeightsOptions, add_run_options, open_network
+from nnabla_ofa.formats import subnets as files
+from nnabla_ofa.system.comm import Communicator
 
-from nnabla_ofa import cli, ranking  # noqa: E402
+
+@dataclass(frozen=True)
+class Options(WeightsOptions):
+    """See `add_arguments`."""
+
+    count: int = 20
+    epochs: int = 8
+    lr: float = 0.1
+    save: Path = Path()
 
 
-def main(args) -> None:
-    args.overrides += [f"finetune.epochs={args.epochs}", f"finetune.lr={args.lr}"]
-    net, run = cli.open_network(args)
+def main(options: Options, comm: Communicator) -> None:
+    """Train and judge each, rewriting the file after each."""
+    overrides = (*options.overrides, f"finetune.epochs={options.epochs}", f"finetune.lr={options.lr}")
+    net, run = open_network(replace(options, overrides=overrides), comm)
     size = max(run.recipe.data.valid_sizes)
     subnets, top1 = {}, []
-    for i, arch in enumerate(net.space.sample_distinct(args.count, np.random.default_rng(0))):
-        run.say(f"--- {i + 1} of {args.count}")
+    for i, arch in enumerate(net.space.sample_distinct(options.count, np.random.default_rng(0))):
+        run.say(f"--- {i + 1} of {options.count}")
         _, rows = run.finetune(net, str(arch), scratch=True, name=f"scratch-{i:03d}")
         top1 += [row["top1"] for row in rows if row["image_size"] == size]
-        subnets[f"arch{i + 1}"] = ranking.Subnet(arch, str(arch), top1[-1])
-        if run.lab.comm.rank == 0:
-            ranking.write_subnets(args.save, subnets, top1)
-    run.say(f"{len(subnets)} subnets: {args.save}")
+        subnets[f"arch{i + 1}"] = files.Subnet(arch, str(arch), top1[-1])
+        if comm.rank == 0:
+            files.write_subnets(options.save, subnets, top1)
+    run.say(f"{len(subnets)} subnets: {options.save}")
 
 
-if __name__ == "__main__":
-    parser = cli.parser(__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `Options`."""
+    add_run_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
     parser.add_argument("--count", type=int, default=20, help="distinct random subnets (default 20)")
     parser.add_argument("--epochs", type=int, default=8, help="of each (default 8)")
     parser.add_argument("--lr", type=float, default=0.1, help="at the start (default 0.1)")
     parser.add_argument("--save", type=Path, required=True, metavar="FILE", help="where the file goes")
-    cli.run(main, parser.parse_args())
+
+
+COMMAND = Command("scratch", __doc__, Options, add_arguments, main)
+
+if __name__ == "__main__":
+    COMMAND.run()

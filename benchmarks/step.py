@@ -22,14 +22,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import jobs  # noqa: E402
-import limit  # noqa: E402
-import ranks  # noqa: E402
-import store  # noqa: E402
-from turns import summary, take_turns  # noqa: E402
-from worker import Failed, Worker  # noqa: E402
+import jobs
+import limit
+import ranks
+import store
+from turns import summary, take_turns
+from worker import Failed, Worker
 
 CPU = {"ours": "ours:fast", "NNabla": "ours:nnabla", "nnabla-nas": "nas",
        "PyTorch": "peers:eager", "PyTorch channels_last": "peers:channels_last",

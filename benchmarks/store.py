@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
-from nnabla_ofa import records
+from nnabla_ofa.system import records
+from nnabla_ofa.system.machine import describe_run
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "results" / "records"
@@ -19,7 +20,7 @@ def save(folder, recipe: str, name: str, rows: Sequence[dict], key: Sequence[str
     Each row gets commit and date. Rows of another machine or of other versions are dropped: figures
     of one record can be compared.
     """
-    about = records.describe_run(f"python benchmarks/{recipe[len('benchmark_'):]}.py", 0, ranks)
+    about = describe_run(f"python benchmarks/{recipe[len('benchmark_'):]}.py", 0, ranks)
     about["versions"].update(versions or {})
     rows = [{**row, "commit": about["commit"], "date": about["date"]} for row in rows]
     new = [[row.get(k) for k in key] for row in rows]

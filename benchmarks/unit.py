@@ -11,9 +11,8 @@ from typing import Callable
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
-import ours  # noqa: F401 - puts the project on the path
 
-from nnabla_ofa.comm import connect
+from nnabla_ofa.system.comm import connect
 
 CHANNELS, KERNEL = 728, 7
 

@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-from .arch import Arch, Space
 from .errors import OfaError
-from .loading import load
-from .nets import ResNet20, Xception
-from .supernet import Network
+from .formats import load
+from .model import FixedNetwork, Network, create
+from .nets import Arch, Fixed, ResNet20, Space, Xception
+from .version import VERSION as __version__
 
-__version__ = "0.1.0"
-__all__ = ["Arch", "Network", "OfaError", "ResNet20", "Space", "Xception", "load"]
+__all__ = ["Arch", "Fixed", "FixedNetwork", "Network", "OfaError", "ResNet20", "Space", "Xception",
+           "__version__", "create", "load"]

@@ -1,22 +1,20 @@
-"""A contact sheet of every augmentation on photographs, each row one of them with its settings.
+"""Draw a contact sheet that shows every augmentation on photographs, one augmentation a row.
 
     python scripts/augmentations.py /data/imagenet200 results/augmentations.png
 
-The folder holds images, in folders of any depth; five of them are shown, each row another draw.
+The first folder holds images, in folders of any depth. Each row shows the same five of them.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+from PIL import Image
 
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from nnabla_ofa.data import Augment, Dataset, TrainLoader  # noqa: E402
-from nnabla_ofa.data.folders import EXTENSIONS  # noqa: E402
-from nnabla_ofa.data.sheet import contact_sheet  # noqa: E402
+from nnabla_ofa.data import Augment, Dataset, TrainLoader
+from nnabla_ofa.data.folders import EXTENSIONS
+from nnabla_ofa.data.sheet import contact_sheet
 
 ROWS = (
     {}, {"crop": "resized"}, {"crop": "padded", "pad": 40, "valid_resize": 1.0}, {"flip": True},
@@ -28,6 +26,15 @@ ROWS = (
 
 
 def main(folder: str, output: str, count: int, size: int, seed: int) -> None:
+    """Write the contact sheet.
+
+    Args:
+        folder: the folder of photographs.
+        output: the PNG file to write.
+        count: the number of photographs, from 1 to 8.
+        size: the size of each image, in pixels a side.
+        seed: the seed of the augmentations.
+    """
     paths = sorted(str(p) for p in Path(folder).rglob("*") if p.suffix.lower() in EXTENSIONS)
     if len(paths) < count:
         sys.exit(f"error: {folder} holds {len(paths)} images, {count} are needed")
@@ -38,7 +45,7 @@ def main(folder: str, output: str, count: int, size: int, seed: int) -> None:
     for number, settings in enumerate(ROWS):
         augment = Augment(**{"crop": "none", "flip": False, **settings})
         loader = TrainLoader(photographs, augment, seed, "kernel", count, workers=0)
-        # an epoch's order is random: back to the same photograph in each column
+        # An epoch's order is random. Sorting by label puts the same photograph into each column.
         order = next(TrainLoader(photographs, Augment(), seed, "kernel", count, workers=0)
                      .epoch(number, lambda step: 8))[1]
         images, _ = next(loader.epoch(number, lambda step: size))
@@ -46,7 +53,7 @@ def main(folder: str, output: str, count: int, size: int, seed: int) -> None:
         sheet.extend(images[np.argsort(order)])
         captions += [label or "none"] + [""] * (count - 1)
     image = np.asarray(contact_sheet(np.stack(sheet), captions, columns=count))
-    fewer = (image & 0xF8) | (image >> 5)  # 32 levels a channel: half the size, hardly visible
+    fewer = (image & 0xF8) | (image >> 5)  # 32 levels a channel: half the file, and hardly visible
     Image.fromarray(fewer).save(output, optimize=True)
 
 

@@ -19,7 +19,7 @@ from nnabla.ext_utils import get_extension_context  # noqa: E402
 from nnabla.logger import logger  # noqa: E402
 
 import nnabla_ofa as ofa  # noqa: E402
-from nnabla_ofa.recipe import load_recipe  # noqa: E402
+from nnabla_ofa.experiment.parse import load_recipe  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 

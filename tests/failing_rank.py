@@ -13,13 +13,10 @@ import runpy
 import signal
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from nnabla_ofa.step import Stepper  # noqa: E402
+from nnabla_ofa.training.step import Stepper
 
 
 def fail(how: str) -> None:

@@ -7,21 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page
-from nnabla_ofa import records
+from nnabla_ofa.reports.pages import speed as page
+from nnabla_ofa.system import machine, records
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(1, str(ROOT / "benchmarks"))
 
-import jobs  # noqa: E402
-import limit  # noqa: E402
-import store  # noqa: E402
-import turns  # noqa: E402
-from worker import Failed, Worker  # noqa: E402
+import jobs
+import limit
+import store
+import turns
+from worker import Failed, Worker
 
-from nnabla_ofa.nets.xception import Xception  # noqa: E402
-from nnabla_ofa.ops import Cost  # noqa: E402
-from nnabla_ofa.supernet import Network, network_cost  # noqa: E402
+from nnabla_ofa.layers import Cost
+from nnabla_ofa.model import Network, network_cost
+from nnabla_ofa.nets.elastic.xception import Xception
 
 
 def run(script, *args, check=True):
@@ -53,7 +52,7 @@ def test_a_piece_measured_again_replaces_itself_and_another_machine_everything(t
     assert save(1.0) == [("training", 1.0)]
     assert save(2.0, "evaluation") == [("training", 1.0), ("evaluation", 2.0)]
     assert save(3.0) == [("evaluation", 2.0), ("training", 3.0)]
-    monkeypatch.setattr(records, "_cpu", lambda: "another")
+    monkeypatch.setattr(machine, "cpu", lambda: "another")
     assert save(4.0) == [("training", 4.0)]
 
 

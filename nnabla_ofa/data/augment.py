@@ -1,4 +1,4 @@
-"""What is done to images, as settings: a recipe's `data.augment`."""
+"""The settings of augmentation and normalisation: a recipe's `data.augment`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,48 @@ from .policies import POLICIES
 
 @dataclass(frozen=True)
 class Augment:
-    """How images are cut, coloured, covered, mixed and normalised, in this order.
+    """What is done to images, in this order: crop, flip, colours, policy, cover, mix, normalise.
 
-    crop          "resized": a random box of `scale` x the image's area and aspect ratio in `ratio`
-                  (Szegedy et al., Going deeper with convolutions, CVPR 2015, section 6);
-                  "padded": the evaluation box moved by up to `pad` pixels each way, black beyond
-                  the border (He et al., Deep residual learning, CVPR 2016, section 4.2);
-                  "none": the evaluation box
-    flip          left to right, every other image
-    brightness, contrast, saturation
-                  colour twist: x draws a factor from [1 - x, 1 + x], x in [0, 1], 0 = off; contrast
-                  is around the image's mean grey, saturation around each pixel's grey, so that a
-                  factor of 1 changes nothing
-    hue           x turns the colours around the grey axis by an angle from [-x, x], in turns, x in
-                  [0, 0.5], 0 = off; each pixel keeps its luma (colour.turn_hue)
-    policy        "none", "autoaugment-cifar10", "autoaugment-imagenet" (Cubuk et al., CVPR 2019) or
-                  "randaugment" (Cubuk et al., 2020): `rand_operations` (N) of 14 operations, each
-                  of strength `rand_magnitude` (M), from 0 to 10 (policies.py)
-    cutout        a square of this fraction of the image's side becomes the mean colour, 0 = off;
-                  0.5 is 16 of CIFAR's 32 pixels (DeVries & Taylor, 2017)
-    erasing       probability that a box of `erasing_scale` x the image's area and aspect ratio in
-                  `erasing_ratio` becomes noise, 0 = off (Zhong et al., Random erasing, AAAI 2020)
-    mixup, cutmix alpha of the Beta(alpha, alpha) that draws how two images and their labels are
-                  mixed: pixel by pixel (Zhang et al., ICLR 2018), or a box of one within the other
-                  (Yun et al., ICCV 2019); 0 = off. A pass of `train.batch_size` images is mixed
-                  with probability `mix_probability`; with both on, by either at even chances
-    mean, std     of R, G, B as fractions of full scale (ImageNet's by default); images come out as
-                  (x / 255 - mean) / std
-    valid_resize  evaluation: the centre square of short side / valid_resize, which is resizing the
-                  short side to size * valid_resize and cutting out the centre; 1 = as much as fits;
-                  a recipe may give a fraction (256/224; 320/299 as MindSpore's Xception is judged)
+    What a setting leaves to chance is drawn anew for each image, and for Mixup and CutMix for each batch.
+
+    Attributes:
+        crop: which part of an image training sees.
+            "resized": a box of random place, area and aspect ratio (Szegedy et al., Going deeper with
+            convolutions, CVPR 2015, section 6).
+            "padded": the box of evaluation, moved at random; what lies beyond the border is black
+            (He et al., Deep residual learning, CVPR 2016, section 4.2).
+            "none": the box of evaluation.
+        scale: for "resized", the range of the box's area, as a fraction of the image's.
+        ratio: for "resized", the range of the box's width / height.
+        pad: for "padded", the largest shift of the box each way, in pixels of the stored image.
+        flip: whether every other image, at random, is mirrored left to right.
+        brightness: x in [0, 1] scales all values by a factor from [1 - x, 1 + x]. 0 is off.
+        contrast: x scales all differences from the image's mean grey by such a factor. 0 is off.
+        saturation: x scales each pixel's difference from its own grey by such a factor. 0 is off.
+        hue: x in [0, 0.5] turns the colours around the grey axis by an angle from [-x, x], where 1 is the
+            full circle. Each pixel keeps its luma (`colour.turn_hue`). 0 is off.
+        policy: "none", "autoaugment-cifar10" or "autoaugment-imagenet" (Cubuk et al., AutoAugment, CVPR
+            2019), or "randaugment" (Cubuk et al., RandAugment, 2020). See policies.py.
+        rand_operations: RandAugment's N, the number of operations on an image.
+        rand_magnitude: RandAugment's M, the strength of each operation, from 0 to 10.
+        cutout: a square becomes the mean colour; this is its side as a fraction of the image's. 0.5 is 16
+            of CIFAR's 32 pixels (DeVries & Taylor, Cutout, 2017). 0 is off.
+        erasing: the probability that a random box becomes noise (Zhong et al., Random erasing, AAAI
+            2020). 0 is off.
+        erasing_scale: the range of that box's area, as a fraction of the image's.
+        erasing_ratio: the range of that box's width / height.
+        mixup: alpha of Mixup, which averages two images and their labels (Zhang et al., ICLR 2018). The
+            weight is drawn from Beta(alpha, alpha). 0 is off.
+        cutmix: alpha of CutMix, which puts a box of one image into another and mixes their labels by
+            area (Yun et al., ICCV 2019). The area is drawn from Beta(alpha, alpha). 0 is off.
+        mix_probability: the probability that a batch of `train.batch_size` images is mixed at all. If
+            Mixup and CutMix are both on, either is taken at even chances.
+        mean: the mean of R, G and B, as fractions of 255. By default ImageNet's.
+        std: their standard deviation, as fractions of 255. By default ImageNet's. A network gets
+            (x / 255 - mean) / std.
+        valid_resize: evaluation sees the centre square whose side is the image's short side divided by
+            this. That equals resizing the short side to size * valid_resize and cropping the centre. 1
+            is the largest square. A recipe may give a fraction, as 256/224.
     """
 
     crop: str = "resized"
@@ -98,11 +110,12 @@ class Augment:
                 raise OfaError(f"data.augment.{name}: {value!r} is not {allowed}")
 
     def mean_colour(self) -> Tuple[int, int, int]:
-        """The mean as R, G, B from 0 to 255: what it covers comes out of normalisation as 0."""
-        return tuple(round(255 * m) for m in self.mean)
+        """The mean as R, G, B from 0 to 255. A pixel of this colour is about 0 once normalised."""
+        red, green, blue = (round(255 * m) for m in self.mean)
+        return red, green, blue
 
     def mixes(self) -> bool:
-        """Whether labels come as soft targets."""
+        """Whether batches are mixed, so that labels come as a share of every class."""
         return (self.mixup > 0 or self.cutmix > 0) and self.mix_probability > 0
 
 

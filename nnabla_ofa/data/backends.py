@@ -1,12 +1,12 @@
-"""The back ends by name: all give the same images, but for the rounding of their resizing.
+"""The back ends by name. A back end decodes image files, crops them and resizes them.
 
-opencv    the default
-pillow    the operations of torchvision's transforms
-dali_cpu  NVIDIA DALI on the CPU     } extras: requirements-dali.txt
-dali_gpu  NVIDIA DALI on a GPU       }
+    opencv    the default
+    pillow    the operations of torchvision's transforms
+    dali_cpu  NVIDIA DALI on the CPU   } need requirements-dali.txt
+    dali_gpu  NVIDIA DALI on a GPU     }
 
-A JPEG is decoded to the same pixels by `opencv` and `pillow`, the box of it is the same under all of
-them; what differs is the filter that makes it smaller. Over photographs, at 96 pixels or more, the
+All back ends crop the same box of an image. `opencv` and `pillow` also decode a JPEG to the same pixels.
+What differs is the filter that makes the box smaller: for photographs resized to 96 pixels or more, the
 mean of |difference| from `opencv` is below TOLERANCE (results/loader.md has the figures).
 """
 
@@ -18,19 +18,23 @@ from ..errors import OfaError
 from .views import Backend
 
 BACKENDS = ("opencv", "pillow", "dali_cpu", "dali_gpu")
-TOLERANCE = 5  # of 255 levels
+TOLERANCE = 5  # levels of 255
 
 
 @lru_cache(maxsize=None)
 def open_backend(name: str) -> Backend:
-    """The back end of a name; OfaError if there is none, or if what it needs is not installed."""
+    """The back end called `name`. A process makes each one once, and all its loaders share it.
+
+    Raises:
+        OfaError: there is no such back end, or what it needs is not installed.
+    """
     if name == "opencv":
-        from .opencv import pixels
-    elif name == "pillow":
-        from .pillow import pixels
-    elif name in BACKENDS:
+        from . import opencv
+        return opencv.pixels
+    if name == "pillow":
+        from . import pillow
+        return pillow.pixels
+    if name in BACKENDS:
         from .dali import Dali
-        pixels = Dali(name[len("dali_"):])
-    else:
-        raise OfaError(f"data.backend: {name!r} is not one of {', '.join(BACKENDS)}")
-    return pixels
+        return Dali(name[len("dali_"):])
+    raise OfaError(f"data.backend: {name!r} is not one of {', '.join(BACKENDS)}")

@@ -1,4 +1,7 @@
-"""Boxes of an image: where training and evaluation look, and cutting them out."""
+"""Boxes: which part of an image training and evaluation see, and cropping and resizing it.
+
+No function draws a random number: each takes uniform numbers `u` in [0, 1) from its caller.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,16 @@ Box = Tuple[int, int, int, int]  # left, top, width, height in pixels
 
 
 def train_box(height: int, width: int, augment: Augment, u: Sequence[float]) -> Box:
-    """The box that `u` draws from an image, by its first four numbers in [0, 1): area, aspect ratio,
-    left, top. Only a "padded" one may reach beyond the border.
+    """The box that training sees of an image.
+
+    Args:
+        height: the image's height, in pixels.
+        width: the image's width, in pixels.
+        augment: the settings. Its `crop`, `scale`, `ratio`, `pad` and `valid_resize` are used.
+        u: four numbers in [0, 1), which choose area, aspect ratio, left and top. More are ignored.
+
+    Returns:
+        The box. With crop "padded" it may reach beyond the image's border.
     """
     if augment.crop == "resized":
         return random_box(height, width, augment.scale, augment.ratio, u)
@@ -27,17 +38,30 @@ def train_box(height: int, width: int, augment: Augment, u: Sequence[float]) -> 
 
 
 def valid_box(height: int, width: int, augment: Augment) -> Box:
-    """The centre square that evaluation looks at."""
+    """The centre square that evaluation sees of an image.
+
+    Args:
+        height: the image's height, in pixels.
+        width: the image's width, in pixels.
+        augment: the settings. Its `valid_resize` is used.
+    """
     side = max(1, round(min(height, width) / augment.valid_resize))
     return (width - side) // 2, (height - side) // 2, side, side
 
 
 def random_box(height: int, width: int, scale: Tuple[float, float], ratio: Tuple[float, float],
                u: Sequence[float]) -> Box:
-    """Area uniform in `scale` x the image's, log aspect ratio uniform in the part of `ratio` that
-    fits, place uniform; `u` as for `train_box`.
+    """A box of random area, aspect ratio and place within an image.
 
-    The usual code draws again, up to ten times, until a box fits; this one draws from what fits.
+    The area is uniform, the logarithm of the aspect ratio is uniform over what fits into the image, and
+    the place is uniform. (The usual code draws area and ratio again, up to ten times, until they fit.)
+
+    Args:
+        height: the image's height, in pixels.
+        width: the image's width, in pixels.
+        scale: the range of the box's area, as a fraction of the image's.
+        ratio: the range of the box's width / height.
+        u: four numbers in [0, 1), which choose area, aspect ratio, left and top. More are ignored.
     """
     low, high = scale
     area = (low + (high - low) * u[0]) * height * width
@@ -50,8 +74,15 @@ def random_box(height: int, width: int, scale: Tuple[float, float], ratio: Tuple
 
 
 def centred_box(height: int, width: int, h: int, w: int, u: Sequence[float]) -> Box:
-    """The part within the image of a box of h x w pixels, its centre anywhere in the image; the
-    two numbers `u` in [0, 1) are the centre's place from left and top.
+    """A box whose centre is anywhere in an image, without what reaches beyond the border.
+
+    Args:
+        height: the image's height, in pixels.
+        width: the image's width, in pixels.
+        h: the whole box's height, in pixels.
+        w: the whole box's width, in pixels.
+        u: two numbers in [0, 1), the centre's distance from the left and from the top border, as
+            fractions of the image's width and height.
     """
     left, top = int(u[0] * width) - w // 2, int(u[1] * height) - h // 2
     x, y = max(left, 0), max(top, 0)
@@ -59,7 +90,7 @@ def centred_box(height: int, width: int, h: int, w: int, u: Sequence[float]) -> 
 
 
 def cut(image: np.ndarray, box: Box) -> np.ndarray:
-    """The pixels in `box`, black where it reaches beyond the border: (height, width, 3)."""
+    """The pixels of `image` within `box`, uint8 (h, w, 3). Beyond the image's border they are black."""
     x, y, w, h = box
     height, width = image.shape[:2]
     left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
@@ -73,7 +104,11 @@ def cut(image: np.ndarray, box: Box) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """To (size, size, 3): bilinear, which skips no pixel below a factor of 2; else area means."""
+    """`image` resized to (size, size, 3).
+
+    The filter is bilinear while the image shrinks by less than a factor of 2, when every pixel still
+    counts. Beyond that it is the mean over areas.
+    """
     height, width = image.shape[:2]
     if height == width == size:
         return image

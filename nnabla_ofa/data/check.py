@@ -1,4 +1,4 @@
-"""Every image of a data set looked at: how many a class, which cannot be read, which come twice."""
+"""A check of every image of a data set: images in each class, unreadable ones, and duplicates."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from .datasets import Dataset
 
 
 class Report(NamedTuple):
-    """counts: images of each class; unreadable: what is wrong, an image a line; digests: of the
-    files (or pixels in memory), by which equal images are found; sizes: smallest and largest
-    (height, width)."""
+    """What `check` finds.
+
+    Attributes:
+        counts: the number of images in each class.
+        unreadable: for each unreadable image, a text that names the file and says what is wrong with it.
+        digests: an MD5 sum for each image, of its file, or of its pixels if the data set is in memory.
+            "" for an unreadable one.
+        sizes: (height, width) of the image with the fewest and of the one with the most pixels.
+    """
 
     counts: np.ndarray
     unreadable: Tuple[str, ...]
@@ -25,16 +31,23 @@ class Report(NamedTuple):
 
 
 def check(dataset: Dataset, threads: int = 2, name: str = "images") -> Report:
-    """Decode every image at full size on `threads` threads, with a progress bar."""
-    def look(index: int):
+    """Decode every image at full size, with a progress bar.
+
+    Args:
+        dataset: the images.
+        threads: the number of threads that decode, from 1.
+        name: the label of the progress bar.
+    """
+    def look(index: int) -> Tuple[str, str, Tuple[int, int]]:
         try:
             image = dataset.decode(index)
         except OfaError as error:
             return str(error), "", (0, 0)
+        height, width = image.shape[:2]
         if dataset.images is not None:
-            return "", hashlib.md5(image.tobytes()).hexdigest(), image.shape[:2]
+            return "", hashlib.md5(image.tobytes()).hexdigest(), (height, width)
         with open(dataset.paths[index], "rb") as file:
-            return "", hashlib.md5(file.read()).hexdigest(), image.shape[:2]
+            return "", hashlib.md5(file.read()).hexdigest(), (height, width)
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(tqdm(pool.map(look, range(len(dataset))), total=len(dataset), desc=name,
@@ -47,6 +60,6 @@ def check(dataset: Dataset, threads: int = 2, name: str = "images") -> Report:
 
 
 def equal_images(train: Report, test: Report) -> List[Tuple[int, int]]:
-    """(training image, test image) for each test image that is a training image, too."""
+    """For each test image that is also a training image: (index in `train`, index in `test`)."""
     where: Dict[str, int] = {digest: i for i, digest in enumerate(train.digests) if digest}
     return [(where[digest], i) for i, digest in enumerate(test.digests) if digest in where]

@@ -1,14 +1,13 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) as distributed: their archives, or those unpacked.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) as they are distributed: as archives, or unpacked.
 
-Both forms are read, binary and Python; the latter are pickles, of which nothing but lists, texts and
-NumPy arrays is let in.
+Each of them comes in a binary and in a Python version. The Python version holds pickles, of which only
+plain values and NumPy arrays are let in.
 """
 
 from __future__ import annotations
 
-import io
+import codecs
 import os
-import pickle
 import tarfile
 import zlib
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
@@ -16,14 +15,23 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ..errors import OfaError
+from ..system.unpickler import Allowed, Refused, unpickle
 
 _FIVE = tuple(f"data_batch_{i}" for i in range(1, 6))
-_HARMLESS = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"),
-             ("_codecs", "encode")}
 
 
 class Form(NamedTuple):
-    """One of the four archives: its folder, its files, the number of label bytes (0: pickles)."""
+    """One of the four archives.
+
+    Attributes:
+        name: the data set's name.
+        folder: the folder within the archive that holds all files.
+        train: the files of the training set, in order.
+        test: the file of the test set.
+        classes: the file of the class names.
+        label_bytes: the number of label bytes at the start of a record; the last of them counts. 0: the
+            files are pickles.
+    """
 
     name: str
     folder: str
@@ -40,12 +48,17 @@ FORMS = (
     Form("cifar10", "cifar-10-batches-py", _FIVE, "test_batch", "batches.meta", 0),
     Form("cifar100", "cifar-100-python", ("train",), "test", "meta", 0))
 
-Content = Callable[[str], bytes]  # of a file of the form, by name
+# What a pickle of NumPy arrays names. `_reconstruct` is NumPy's private name for making an array.
+_ARRAYS: Allowed = {("numpy.core.multiarray", "_reconstruct"): np.ndarray.__new__,
+                    ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype,
+                    ("_codecs", "encode"): codecs.encode}
+
+Content = Callable[[str], bytes]  # a file's name -> what the file holds
 Arrays = Tuple[np.ndarray, np.ndarray]  # images uint8 (n, 32, 32, 3), RGB; labels int32 (n,)
 
 
 def form_in(where: str) -> Optional[Tuple[Form, str]]:
-    """The form that lies in the folder `where` or in its own folder there, and that folder."""
+    """The form that is unpacked in `where`, or in a folder of the archive's name there, and which folder."""
     return next(((form, folder) for form in FORMS
                  for folder in (where, os.path.join(where, form.folder))
                  if all(os.path.isfile(os.path.join(folder, name))
@@ -53,7 +66,11 @@ def form_in(where: str) -> Optional[Tuple[Form, str]]:
 
 
 def read_folder(form: Form, folder: str) -> Tuple[Tuple[str, ...], Arrays, Arrays]:
-    """(class names, training set, test set) of an unpacked archive; OfaError for what is wrong."""
+    """(class names, training set, test set) of an archive that is unpacked in `folder`.
+
+    Raises:
+        OfaError: a file is missing or does not hold what it should.
+    """
     def content(name: str) -> bytes:
         try:
             with open(os.path.join(folder, name), "rb") as file:
@@ -66,11 +83,18 @@ def read_folder(form: Form, folder: str) -> Tuple[Tuple[str, ...], Arrays, Array
 
 
 def read_archive(path: str) -> Tuple[Form, Tuple[str, ...], Arrays, Arrays]:
-    """(form, class names, training set, test set) of one of the four .tar.gz; OfaError."""
+    """(form, class names, training set, test set) of one of the four archives, a .tar.gz file.
+
+    Raises:
+        OfaError: `path` is no such archive, or damaged.
+    """
+    files: Dict[str, bytes] = {}
     try:
         with tarfile.open(path) as archive:
-            files: Dict[str, bytes] = {os.path.normpath(member.name): archive.extractfile(member).read()
-                                       for member in archive if member.isfile()}
+            for member in archive:
+                file = archive.extractfile(member) if member.isfile() else None
+                if file:
+                    files[os.path.normpath(member.name)] = file.read()
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise OfaError(f"data: {path} cannot be read as a .tar archive ({error}); fetch it again"
                        ) from error
@@ -93,21 +117,23 @@ def _read(form: Form, content: Content, where: str) -> Tuple[Tuple[str, ...], Ar
         classes = tuple(content(form.classes).decode("utf-8", "replace").split())
     else:
         names = _unpickle(content(form.classes), f"{where}/{form.classes}")
-        classes = tuple(names.get("label_names") or names.get("fine_label_names") or ())
-    parts = []
-    for files in (form.train, (form.test,)):
+        found = names.get("label_names") or names.get("fine_label_names")
+        classes = tuple(found) if isinstance(found, (list, tuple)) else ()
+
+    def part(files: Tuple[str, ...]) -> Arrays:
         images, labels = zip(*(read(form, content(name), f"{where}/{name}") for name in files))
         pixels, numbers = np.concatenate(images), np.concatenate(labels).astype(np.int32)
         if len(numbers) == 0 or numbers.min() < 0 or numbers.max() >= len(classes):
             raise OfaError(f"{where}: labels do not fit the {len(classes)} names in {form.classes}; "
                            "unpack the archive again")
         pixels = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        parts.append((np.ascontiguousarray(pixels), numbers))
-    return (classes, *parts)
+        return np.ascontiguousarray(pixels), numbers
+
+    return classes, part(form.train), part((form.test,))
 
 
 def _binary(form: Form, data: bytes, path: str) -> Arrays:
-    """Records of label bytes, the last of which counts, then red, green and blue planes."""
+    """(pixels (n, 3072), labels) of records: label bytes, then 1024 red, green and blue values each."""
     size = form.label_bytes + 3072
     if len(data) % size or not data:
         raise OfaError(f"{path}: {len(data)} bytes are not records of {size}; unpack the archive again")
@@ -116,6 +142,7 @@ def _binary(form: Form, data: bytes, path: str) -> Arrays:
 
 
 def _pickled(form: Form, data: bytes, path: str) -> Arrays:
+    """(pixels (n, 3072), labels) of a pickled dictionary."""
     batch = _unpickle(data, path)
     pixels = batch.get("data")
     labels = batch.get("labels", batch.get("fine_labels"))
@@ -125,19 +152,13 @@ def _pickled(form: Form, data: bytes, path: str) -> Arrays:
     return pixels, np.array(labels, np.int64)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Calls nothing that a file names but the makers of NumPy arrays."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file does")
-        return super().find_class(module, name)
-
-
-def _unpickle(data: bytes, path: str) -> dict:
+def _unpickle(data: bytes, path: str) -> Dict[str, object]:
     try:
-        found = _Unpickler(io.BytesIO(data), encoding="latin1").load()
-    except Exception as error:  # a damaged pickle may raise anything
+        found = unpickle(data, _ARRAYS, encoding="latin1")
+    except Refused as error:
+        raise OfaError(f"{path}: cannot be read (it asks for {error.asked}, which no CIFAR file does); "
+                       "unpack the archive again") from error
+    except OfaError as error:
         raise OfaError(f"{path}: cannot be read ({error}); unpack the archive again") from error
     if not isinstance(found, dict):
         raise OfaError(f"{path}: holds a {type(found).__name__}, not a dictionary; unpack the archive again")

@@ -1,14 +1,14 @@
-"""Back ends of NVIDIA DALI: JPEGs decoded, cut and resized on the CPU, or decoded on the GPU.
+"""The back ends of NVIDIA DALI: JPEGs are decoded, cropped and resized on the CPU or on a GPU.
 
-DALI computes no boxes and draws no numbers here: it is fed encoded files and boxes, so that an
-epoch is the same images, in the same order, whichever back end decodes it. Other formats, JPEGs of
-four inks and boxes beyond the border are left to OpenCV.
+DALI gets encoded files and boxes. It chooses no box and draws no random number, so an epoch has the same
+images in the same order under every back end. OpenCV does what DALI is not asked to: other formats,
+JPEGs of four inks (CMYK), and boxes that reach beyond the border.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import nnabla as nn
 import numpy as np
@@ -22,18 +22,60 @@ PACKAGE = "nvidia-dali-cuda120"
 
 
 class Cut(NamedTuple):
-    """One JPEG for DALI: `start` (top, left) and `shape` (height, width) of its box in pixels."""
+    """What DALI is to do with one JPEG.
+
+    Attributes:
+        data: the encoded file, uint8 (bytes,).
+        start: (top, left) of the box, in pixels.
+        shape: (height, width) of the box, in pixels.
+    """
 
     data: np.ndarray
     start: Tuple[int, int]
     shape: Tuple[int, int]
 
 
-class Dali:
-    """The back end on "cpu" or "gpu"; OfaError if the package, or the GPU, is absent.
+class Tensors(Protocol):
+    """A batch of images as DALI returns it: what this file uses of nvidia.dali's TensorList."""
 
-    A pipeline serves one thread at a time: each of the loader's threads builds its own at its first
-    batch, and a larger one where a larger batch comes.
+    def as_cpu(self) -> Tensors:
+        """The same in the CPU's memory, from a GPU's."""
+
+    def at(self, index: int) -> np.ndarray:
+        """One image, in memory that DALI uses again for the next batch."""
+
+
+class Pipeline(Protocol):
+    """What this file uses of nvidia.dali.Pipeline."""
+
+    def build(self) -> None:
+        """Make it ready to run."""
+
+    def feed_input(self, name: str, values: Sequence[np.ndarray]) -> None:
+        """Set the input `name` of the next run, an array for each image."""
+
+    def run(self) -> Tuple[Tensors, ...]:
+        """The outputs of one batch; a RuntimeError if an image is damaged."""
+
+
+class _Own(threading.local):
+    """One thread's pipeline, and for how many images a batch it was built."""
+
+    pipeline: Optional[Pipeline] = None
+    most: int = 0
+
+
+class Dali:
+    """A back end, to be called as `views.Backend` says.
+
+    A pipeline serves one thread at a time. So each of the loader's threads builds its own at its first
+    batch, and a larger one when a larger batch comes.
+
+    Args:
+        device: "cpu", or "gpu" for the GPU of the NNabla context that is current now.
+
+    Raises:
+        OfaError: DALI is not installed, or there is no GPU.
     """
 
     def __init__(self, device: str):
@@ -45,11 +87,11 @@ class Dali:
         if device == "gpu" and not backend.GetCUDADeviceCount():
             raise OfaError("data.backend=dali_gpu finds no NVIDIA GPU on this machine; choose "
                            "data.backend=dali_cpu or opencv")
-        self._gpu = int(nn.get_current_context().device_id) if device == "gpu" else None  # this rank's
-        self._own = threading.local()
+        self._gpu = int(nn.get_current_context().device_id) if device == "gpu" else None
+        self._own = _Own()
 
     def __call__(self, views: Sequence[View], size: int) -> List[np.ndarray]:
-        """The views, each uint8 (size, size, 3), RGB; OfaError, naming the file, for a broken one."""
+        """The pixels of each view, uint8 (size, size, 3), RGB. An OfaError names a file that is damaged."""
         cuts = {i: cut for i, cut in enumerate(map(_cut, views)) if cut}
         images: Dict[int, np.ndarray] = dict(zip(cuts, self._run(list(cuts.values()), views, size)))
         others = [i for i in range(len(views)) if i not in cuts]
@@ -59,9 +101,7 @@ class Dali:
     def _run(self, cuts: List[Cut], views: Sequence[View], size: int) -> Sequence[np.ndarray]:
         if not cuts:
             return []
-        if getattr(self._own, "most", 0) < len(cuts):
-            self._own.pipeline, self._own.most = _pipeline(self._gpu, len(cuts)), len(cuts)
-        pipeline = self._own.pipeline
+        pipeline = self._pipeline(len(cuts))
         pipeline.feed_input("jpegs", [cut.data for cut in cuts])
         pipeline.feed_input("starts", [np.array(cut.start, np.int32) for cut in cuts])
         pipeline.feed_input("shapes", [np.array(cut.shape, np.int32) for cut in cuts])
@@ -69,16 +109,23 @@ class Dali:
         try:
             images, = pipeline.run()
         except RuntimeError as error:
-            self._own.most = 0  # a pipeline does not outlive an error
-            list(opencv.pixels(views, size))  # names the broken file
+            self._own.pipeline = None  # it does not work on after an error
+            list(opencv.pixels(views, size))  # raises an error that names the damaged file
             raise OfaError(f"DALI cannot decode a batch that OpenCV can: {error}; choose "
                            "data.backend=opencv") from error
         images = images if self._gpu is None else images.as_cpu()
-        return [np.array(images.at(i)) for i in range(len(cuts))]  # DALI reuses its memory
+        return [np.array(images.at(i)) for i in range(len(cuts))]  # copies: DALI reuses its memory
+
+    def _pipeline(self, count: int) -> Pipeline:
+        """This thread's pipeline, which takes `count` images or more."""
+        own = self._own
+        if own.pipeline is None or own.most < count:
+            own.pipeline, own.most = _build(self._gpu, count), count
+        return own.pipeline
 
 
 def _cut(view: View) -> Optional[Cut]:
-    """What DALI is to do for a view; None where OpenCV is to do it."""
+    """What DALI is to do for a view. None: OpenCV is to do it."""
     jpeg = open_jpeg(view.path)
     if jpeg is None:
         return None
@@ -88,13 +135,16 @@ def _cut(view: View) -> Optional[Cut]:
     return Cut(np.frombuffer(jpeg.data, np.uint8), (y, x), (h, w)) if inside else None
 
 
-def _pipeline(gpu: Optional[int], most: int):
-    """JPEGs and boxes in, resized boxes out, for up to `most` images a batch; gpu: its number."""
+def _build(gpu: Optional[int], most: int) -> Pipeline:
+    """A pipeline from JPEGs and boxes to resized boxes, for up to `most` images a batch.
+
+    gpu: the number of the GPU that decodes. None: the CPU does.
+    """
     from nvidia.dali import fn, pipeline_def, types
 
     @pipeline_def(batch_size=most, num_threads=1, device_id=gpu,
                   prefetch_queue_depth=1, exec_async=False, exec_pipelined=False)
-    def look():
+    def graph():  # DALI's own nodes, which say nothing of their types
         jpegs = fn.external_source(name="jpegs", dtype=types.UINT8, ndim=1)
         starts = fn.external_source(name="starts", dtype=types.INT32, ndim=1)
         shapes = fn.external_source(name="shapes", dtype=types.INT32, ndim=1)
@@ -104,6 +154,6 @@ def _pipeline(gpu: Optional[int], most: int):
             device="cpu" if gpu is None else "mixed", adjust_orientation=False)
         return fn.resize(images, size=sizes, interp_type=types.INTERP_LINEAR, antialias=True)
 
-    pipeline = look()
+    pipeline: Pipeline = graph()
     pipeline.build()
     return pipeline

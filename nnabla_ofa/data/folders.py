@@ -1,8 +1,11 @@
-"""Data sets of image files in folders: who lies where, and nothing is read but label lists.
+"""Data sets of image files in folders: which file belongs to which class.
+
+No image is opened here, only lists of labels. Three layouts are understood:
 
     train/<class>/*, val/<class>/* (or test/<class>/*)       class folders
-    train/<class>/*, val/* and val_label                     ImageNet as it is distributed
-    wnids.txt, train/<class>/images/*, val/images/*          Tiny ImageNet, val/val_annotations.txt
+    train/<class>/*, val/*, val_label                        ImageNet as it is distributed
+    train/<class>/images/*, val/images/*,
+    val/val_annotations.txt, wnids.txt                       Tiny ImageNet as it is distributed
 """
 
 from __future__ import annotations
@@ -16,15 +19,19 @@ from ..errors import OfaError
 from .lists import Files, Layout, read_labels
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-TRAIN = ("train", "ILSVRC2012_img_train")
-TEST = ("val", "test", "ILSVRC2012_img_val")
+TRAIN = ("train", "ILSVRC2012_img_train")     # names of the folder of training images
+TEST = ("val", "test", "ILSVRC2012_img_val")  # names of the folder of test images; the first there is counts
 
 
 def class_folders(where: str) -> Layout:
-    """The data set in `where`; its test images in class folders, too, or flat with `val_label`.
+    """The data set in the folder `where`, with its training images in class folders.
 
-    Lines of val_label are "name label", the name relative to the folder of the test images, the
-    label a class's folder or its number in alphabetical order, from 0. Raises OfaError.
+    Its test images lie in the same class folders, or all in one folder, with the file `where`/val_label.
+    Lines of that are "name label". The name is relative to the folder of the test images. The label is
+    the name of a class folder, or its number in alphabetical order, from 0.
+
+    Raises:
+        OfaError: a folder is missing or empty, the classes differ, or val_label is wrong.
     """
     train, test = (_first(where, names) for names in (TRAIN, TEST))
     if not train or not test:
@@ -43,23 +50,27 @@ def class_folders(where: str) -> Layout:
 
 
 def is_tiny_imagenet(where: str) -> bool:
-    """Whether `where` is laid out as tiny-imagenet-200.zip is."""
+    """Whether the folder `where` is laid out as tiny-imagenet-200.zip is."""
     return os.path.isfile(os.path.join(where, "wnids.txt"))
 
 
 def tiny_imagenet(where: str) -> Layout:
-    """Tiny ImageNet as it is distributed; its labelled validation images are the test set."""
+    """Tiny ImageNet as it is distributed. Its validation images, which have labels, are the test set."""
     with open(os.path.join(where, "wnids.txt"), encoding="utf-8") as file:
         classes = tuple(sorted(file.read().split()))
     train = _scan(os.path.join(where, "train"), classes, "images")
     annotations = os.path.join(where, "val", "val_annotations.txt")
-    names, labels = read_labels(annotations, classes, columns=2)  # then a box
+    names, labels = read_labels(annotations, classes, columns=2)  # a box follows
     paths = tuple(os.path.join(where, "val", "images", name) for name in names)
     return Layout("tiny-imagenet", classes, train, Files(paths, labels))
 
 
 def class_names(folder: str) -> Tuple[str, ...]:
-    """The names of the class folders in `folder`, in alphabetical order; OfaError for none."""
+    """The names of the class folders in `folder`, in alphabetical order.
+
+    Raises:
+        OfaError: there are none.
+    """
     with os.scandir(folder) as entries:
         names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     if not names:
@@ -68,17 +79,22 @@ def class_names(folder: str) -> Tuple[str, ...]:
 
 
 def _first(where: str, names: Sequence[str]) -> str:
+    """The first of the folders `names` in `where` that exists, or ""."""
     folders = (os.path.join(where, name) for name in names)
     return next(filter(os.path.isdir, folders), "")
 
 
 def _images(folder: str) -> List[str]:
+    """The names of the image files in `folder`, in alphabetical order."""
     return sorted(f for f in os.listdir(folder)
                   if f.lower().endswith(EXTENSIONS) and not f.startswith("."))
 
 
 def _scan(folder: str, classes: Sequence[str], inside: str = "") -> Files:
-    """A listing a class and no look at the files: 1.28 million take seconds, not minutes."""
+    """The images of all classes; those of class c lie in `folder`/c/`inside`.
+
+    Each class folder is listed and no file is looked at, so that 1.28 million files take seconds.
+    """
     paths: List[str] = []
     counts = []
     for class_folder in (os.path.join(folder, c, inside) if inside else os.path.join(folder, c)
@@ -97,7 +113,7 @@ def _scan(folder: str, classes: Sequence[str], inside: str = "") -> Files:
 
 
 def _flat(where: str, folder: str, classes: Sequence[str]) -> Files:
-    """Test images that lie in one folder, labelled by the file val_label in `where`."""
+    """The images in `folder`, which the file val_label in `where` labels."""
     labels_file = os.path.join(where, "val_label")
     if not os.path.isfile(labels_file):
         raise OfaError(f"data: the images in {folder} have no labels; write {labels_file} with lines "

@@ -1,4 +1,4 @@
-"""Files and their labels; label lists: text files with a line "name label" an image."""
+"""Label lists: text files that have a line "name label" for each image."""
 
 from __future__ import annotations
 
@@ -12,14 +12,26 @@ from ..errors import OfaError
 
 
 class Files(NamedTuple):
-    """One split: n file names and their labels, int32 (n,)."""
+    """One split of a data set.
+
+    Attributes:
+        paths: n file names.
+        labels: int32 (n,).
+    """
 
     paths: Tuple[str, ...]
     labels: np.ndarray
 
 
 class Layout(NamedTuple):
-    """A data set of files; `kind` is what its name begins with."""
+    """A data set of image files.
+
+    Attributes:
+        kind: the name of the layout, with which the data set's name begins.
+        classes: the names of the classes.
+        train: the training images.
+        test: the test images.
+    """
 
     kind: str
     classes: Tuple[str, ...]
@@ -29,11 +41,19 @@ class Layout(NamedTuple):
 
 def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int = 0
                 ) -> Tuple[Tuple[str, ...], np.ndarray]:
-    """(names, labels int32) of a list; a label is a number from 0 or, with `classes`, one of those.
+    """The file names and labels of a list. Empty lines and lines that begin with # are skipped.
 
-    columns: how many of the fields, separated by blanks, count; 0: the label is the last one, and
-    names may hold blanks. Blank lines, and lines that begin with #, are skipped. OfaError names the
-    line that is wrong.
+    Args:
+        path: the list.
+        classes: the names of the classes, which may stand for labels. None: a label is a number from 0.
+        columns: the number of fields of a line that count; blanks separate fields, and the last one that
+            counts is the label. 0: all fields count, and a name may hold blanks.
+
+    Returns:
+        (names, labels int32 (n,)).
+
+    Raises:
+        OfaError: the list is empty, or a line is wrong. It names the line.
     """
     numbers = {name: number for number, name in enumerate(classes or ())}
     names, labels = [], []
@@ -57,7 +77,7 @@ def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int
 
 
 def listed_files(where: str) -> Layout:
-    """The data set of the lists train_label and val_label in `where`: see `datasets.open_dataset`."""
+    """The data set of the lists train_label and val_label in `where` (see `datasets.open_dataset`)."""
     train_list, test_list = (os.path.join(where, f) for f in ("train_label", "val_label"))
     if not os.path.isfile(test_list):
         raise OfaError(f"data: {test_list} is missing; {train_list} needs its counterpart")

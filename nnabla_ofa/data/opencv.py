@@ -1,4 +1,4 @@
-"""The default back end: each image decoded, cut and resized by OpenCV."""
+"""The default back end: OpenCV crops and resizes each image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .views import View
 
 
 def pixels(views: Sequence[View], size: int) -> Iterator[np.ndarray]:
-    """The views, each uint8 (size, size, 3), RGB; OfaError, naming the file, for a broken one."""
+    """The pixels of each view, uint8 (size, size, 3), RGB. An OfaError names a file that is damaged."""
     return (look(view, size) for view in views)
 
 
 def look(view: View, size: int) -> np.ndarray:
-    """One view, uint8 (size, size, 3), RGB."""
+    """The pixels of one view, uint8 (size, size, 3), RGB. An OfaError names a file that is damaged."""
     image = read_image(view.path, lambda height, width: view.reduction(height, width, size))
     return resize(cut(image, view.box(*image.shape[:2])), size)

@@ -1,8 +1,8 @@
-"""Back end of Pillow: the operations of torchvision's usual transforms.
+"""The back end of Pillow: JPEGs are cropped and resized as torchvision's usual transforms do it.
 
-The pixels of a JPEG are those of `opencv` to the bit, as both decode with libjpeg-turbo; resizing
-differs, as Pillow's bilinear filter widens to the pixels that it leaves out. Other formats, and
-JPEGs of four inks, are left to OpenCV.
+Both Pillow and the back end `opencv` decode with libjpeg-turbo, to the same pixels. Resizing differs:
+where an image shrinks, Pillow's bilinear filter widens, so that every pixel counts. OpenCV does the rest:
+other formats, and JPEGs of four inks (CMYK).
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ from .views import View
 
 
 class Jpeg(NamedTuple):
-    """A JPEG file: its bytes, and its header as Pillow reads it, not decoded yet."""
+    """A JPEG file whose header is read.
+
+    Attributes:
+        data: the file's bytes.
+        image: Pillow's image, which is not decoded yet.
+    """
 
     data: bytes
     image: Image.Image
 
 
 def pixels(views: Sequence[View], size: int) -> Iterator[np.ndarray]:
-    """The views, each uint8 (size, size, 3), RGB; OfaError, naming the file, for a broken one."""
+    """The pixels of each view, uint8 (size, size, 3), RGB. An OfaError names a file that is damaged."""
     return (_look(view, size) for view in views)
 
 
 def open_jpeg(path: str) -> Optional[Jpeg]:
-    """The file's bytes and header; None if it is no JPEG of one or three colours, or damaged."""
+    """The file's bytes and header. None: it is no JPEG of one or three colours, or is damaged."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -50,7 +55,7 @@ def _look(view: View, size: int) -> np.ndarray:
     try:
         image = image.convert("RGB")
     except OSError:
-        return opencv.look(view, size)  # which says what is wrong
+        return opencv.look(view, size)  # it says what is wrong
     x, y, w, h = view.box(image.height, image.width)
     part = image.crop((x, y, x + w, y + h))  # black beyond the border
-    return np.asarray(part.resize((size, size), Image.BILINEAR))
+    return np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))

@@ -1,8 +1,9 @@
-"""AutoAugment and RandAugment: which operations change an image, how much and how often.
+"""AutoAugment and RandAugment: which operations change an image, how strongly and how often.
 
-Sixteen operations of one argument each: a strength from 0, which changes nothing, to 1, the limit of
-the range in table 6 of Cubuk et al., AutoAugment, CVPR 2019 (arXiv:1805.09501); those that can go
-either way take it with a sign. Identity, AutoContrast, Equalize and Invert have no strength.
+An operation takes a strength from 0, which changes nothing, to 1, the end of its range in table 6 of
+Cubuk et al., AutoAugment, CVPR 2019 (arXiv:1805.09501). Operations that can go either way, such as
+rotation, go the other way if the strength is negative; the others ignore the sign. Identity,
+AutoContrast, Equalize and Invert ignore the strength.
 """
 
 from __future__ import annotations
@@ -15,22 +16,39 @@ import numpy as np
 
 from . import colour
 
-Colour = Tuple[int, int, int]  # R, G, B, what fills the place of pixels from beyond the border
-SHEAR, SHIFT, ANGLE, FACTOR, BITS = 0.3, 150 / 331, 30, 0.9, 4  # limits; SHIFT: of the side
+Colour = Tuple[int, int, int]  # R, G, B: what stands for pixels beyond the border
+# Where the ranges end, which is strength 1
+SHEAR = 0.3        # pixels across for each pixel along
+SHIFT = 150 / 331  # of the image's side
+ANGLE = 30         # degrees
+FACTOR = 0.9       # of colour, contrast, brightness and sharpness: how far from 1
+BITS = 4           # of 8 that Posterize drops
 
 
 def affine(image: np.ndarray, matrix: Sequence[Sequence[float]], fill: Colour) -> np.ndarray:
-    """The pixel at (x, y) taken from `matrix` (2x3) times (x, y, 1), the nearest one, in coordinates
-    from the corner, where a pixel's centre is at a half.
+    """Each pixel of the result is the nearest one to where an affine map leads.
+
+    Args:
+        image: uint8 (H, W, 3).
+        matrix: 2x3. It takes (x, y, 1) of the result to (x, y) of the image, in pixels from the upper
+            left corner; the first pixel's centre is at (0.5, 0.5).
+        fill: the colour of pixels that come from beyond the border.
     """
-    matrix = np.array(matrix, float)
-    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5  # OpenCV's centres are at whole numbers
-    return cv2.warpAffine(image, matrix, image.shape[1::-1], borderValue=fill,
+    places = np.array(matrix, float)
+    places[:, 2] += places[:, :2] @ [0.5, 0.5] - 0.5  # OpenCV's centres are at whole numbers
+    height, width = image.shape[:2]
+    return cv2.warpAffine(image, places, (width, height), borderValue=fill,
                           flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
 
 
 def rotate(image: np.ndarray, degrees: float, fill: Colour) -> np.ndarray:
-    """Turned around its centre, counter-clockwise."""
+    """Turn the image around its centre.
+
+    Args:
+        image: uint8 (H, W, 3).
+        degrees: the angle, counter-clockwise.
+        fill: the colour of pixels that come from beyond the border.
+    """
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     y, x = np.array(image.shape[:2]) / 2
     return affine(image, [[c, -s, x - c * x + s * y], [s, c, y - s * x - c * y]], fill)
@@ -54,7 +72,7 @@ OPERATIONS: Dict[str, Callable[[np.ndarray, float, Colour], np.ndarray]] = {
     "Brightness": lambda i, x, fill: colour.twist_colours(i, 1 + FACTOR * x, 1, 1),
     "Sharpness": lambda i, x, fill: colour.sharpen(i, 1 + FACTOR * x),
 }
-RANDAUGMENT = tuple(name for name in OPERATIONS if name != "Invert")  # section 3 of Cubuk et al., 2020
+RANDAUGMENT = tuple(name for name in OPERATIONS if name != "Invert")  # Cubuk et al., 2020, section 3
 SubPolicy = Tuple[Tuple[str, float, int], Tuple[str, float, int]]  # operation, probability, magnitude
 
 
@@ -67,8 +85,8 @@ def _table(text: str) -> Tuple[SubPolicy, ...]:
     return tuple((step(first), step(second)) for first, second in lines)
 
 
-# The policies of Cubuk et al., 2019, in the paper's appendix: a sub-policy a line, each operation with
-# its probability and its magnitude, from 0 to 9.
+# The policies in the appendix of Cubuk et al., 2019. A line is a sub-policy: two operations, each with its
+# probability and its magnitude, from 0 to 9.
 AUTOAUGMENT = {
     "autoaugment-cifar10": _table("""
         Invert 0.1 7, Contrast 0.2 6
@@ -127,9 +145,14 @@ POLICIES = (*AUTOAUGMENT, "randaugment")
 
 
 def autoaugment(image: np.ndarray, name: str, fill: Colour, u: Sequence[float]) -> np.ndarray:
-    """A sub-policy at even chances; each of its operations with its probability, either way.
+    """Apply a random sub-policy: both of its operations, each with its own probability.
 
-    u: five numbers in [0, 1): the sub-policy, and for each operation whether, and which way.
+    Args:
+        image: uint8 (H, W, 3).
+        name: the policy, a key of AUTOAUGMENT.
+        fill: the colour of pixels that come from beyond the border.
+        u: five numbers in [0, 1): one for the sub-policy, then two for each operation, whether it is
+            applied and which way it goes.
     """
     policy = AUTOAUGMENT[name]
     chosen = policy[int(u[0] * len(policy))]
@@ -140,9 +163,14 @@ def autoaugment(image: np.ndarray, name: str, fill: Colour, u: Sequence[float]) 
 
 
 def randaugment(image: np.ndarray, magnitude: float, fill: Colour, u: Sequence[float]) -> np.ndarray:
-    """len(u) / 2 of the 14 operations at even chances, one may come again; 10 is the limit.
+    """Apply random operations, each drawn from all of RANDAUGMENT at even chances.
 
-    u: two numbers in [0, 1) for each: which operation, and which way.
+    Args:
+        image: uint8 (H, W, 3).
+        magnitude: the strength of every operation, from 0 to 10.
+        fill: the colour of pixels that come from beyond the border.
+        u: two numbers in [0, 1) for each operation: which one it is, and which way it goes. Their
+            count says how many operations there are.
     """
     for which, way in zip(u[::2], u[1::2]):
         operation = RANDAUGMENT[int(which * len(RANDAUGMENT))]

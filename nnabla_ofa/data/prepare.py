@@ -1,4 +1,4 @@
-"""Data sets by name, made ready under `datasets.home()`: fetched, checked, unpacked; labels written."""
+"""Make the data sets that have a name ready for use: fetch, check and unpack them, write their labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import urllib.request
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import IO, Iterator, NamedTuple, Optional, Tuple
 
 from tqdm import tqdm
 
@@ -23,7 +23,13 @@ from .lists import read_labels
 
 
 class Archive(NamedTuple):
-    """Where an archive is published, with the MD5 sum published beside it, and its top folder."""
+    """A data set's archive as it is published.
+
+    Attributes:
+        url: the address of the archive.
+        md5: the MD5 sum that is published with it.
+        folder: the one folder at its top.
+    """
 
     url: str
     md5: str
@@ -37,14 +43,19 @@ ARCHIVES = {
                         "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary"),
     "tiny_imagenet": Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip",
                              "90528d7ca1a48142e341f4ef8d21d0de", "tiny-imagenet-200")}
-_BLOCK = 2**20
+_BLOCK = 2**20  # bytes that are copied at once
 
 
 def prepare_archive(name: str, target: Path, source: str) -> None:
-    """Unpack the archive of the data set `name` from `source`, a file or a URL, into `target`.
+    """Unpack a data set's archive. The folder `target` appears whole or not at all.
 
-    A URL's content must have the published MD5 sum. `target` appears whole or not at all. OfaError
-    if it exists, or for what is wrong with the archive.
+    Args:
+        name: the data set, a key of ARCHIVES.
+        target: the folder to make.
+        source: the archive: a file, or a URL, whose content must have the published MD5 sum.
+
+    Raises:
+        OfaError: `target` exists, or the archive cannot be fetched or unpacked or is another one.
     """
     archive = ARCHIVES[name]
     if target.exists():
@@ -66,7 +77,16 @@ def prepare_archive(name: str, target: Path, source: str) -> None:
 
 
 def fetch(url: str, file: Path, md5: str) -> None:
-    """Download `url` to `file`; OfaError if that fails or the MD5 sum differs."""
+    """Download a file, with a progress bar.
+
+    Args:
+        url: the address of the file.
+        file: the path to write it to.
+        md5: the MD5 sum that it must have, in hexadecimal digits.
+
+    Raises:
+        OfaError: the download fails, or the MD5 sum differs.
+    """
     digest = hashlib.md5()
     try:
         with urllib.request.urlopen(url, timeout=60) as answer, open(file, "wb") as out:
@@ -84,7 +104,11 @@ def fetch(url: str, file: Path, md5: str) -> None:
 
 
 def unpack(file: Path, folder: Path) -> None:
-    """Unpack the files of a .tar or .zip archive; links and paths out of `folder` are refused."""
+    """Unpack the regular files of a .tar or .zip archive into `folder`. Links are left out.
+
+    Raises:
+        OfaError: the archive is damaged, or a path in it leads out of `folder`.
+    """
     try:
         for name, content in _members(file):
             path = PurePosixPath(name)
@@ -99,8 +123,8 @@ def unpack(file: Path, folder: Path) -> None:
                        ) from error
 
 
-def _members(file: Path) -> Iterator[Tuple[str, object]]:
-    """(name, open file) of the regular files in an archive."""
+def _members(file: Path) -> Iterator[Tuple[str, IO[bytes]]]:
+    """(name, open file) of each regular file in an archive."""
     if zipfile.is_zipfile(str(file)):
         with zipfile.ZipFile(str(file)) as archive:
             for info in archive.infolist():
@@ -109,15 +133,24 @@ def _members(file: Path) -> Iterator[Tuple[str, object]]:
     else:
         with tarfile.open(str(file)) as archive:
             for member in archive:
-                if member.isfile():
-                    yield member.name, archive.extractfile(member)
+                content = archive.extractfile(member) if member.isfile() else None
+                if content:
+                    yield member.name, content
 
 
 def prepare_imagenet(folder: Path, labels: Optional[Path]) -> Path:
-    """Write val_label for ImageNet's flat validation images in `folder`; its path.
+    """Write the labels of ImageNet's validation images, which lie in one folder, to `folder`/val_label.
 
-    labels: lines "name label", the label a class folder (n01440764) or its number in alphabetical
-    order, as in Caffe's val.txt; or Kaggle's LOC_val_solution.csv. OfaError for what does not fit.
+    Args:
+        folder: the data set's folder.
+        labels: a list of lines "name label", where a label is a class folder (n01440764) or its number
+            in alphabetical order, as in Caffe's val.txt; or Kaggle's LOC_val_solution.csv.
+
+    Returns:
+        The path of val_label.
+
+    Raises:
+        OfaError: a folder or `labels` is missing, or a line is wrong.
     """
     train = next((folder / name for name in TRAIN if (folder / name).is_dir()), None)
     if train is None or not any((folder / name).is_dir() for name in TEST):
@@ -136,14 +169,17 @@ def prepare_imagenet(folder: Path, labels: Optional[Path]) -> Path:
 
 
 def _kaggle(path: Path, classes: Tuple[str, ...]) -> Tuple[Tuple[str, ...], Tuple[int, ...]]:
-    """Of lines "ILSVRC2012_val_00048981,n03995372 85 1 499 272": class and box, maybe several."""
+    """(names, labels) of Kaggle's list, whose lines are "ILSVRC2012_val_00048981,n03995372 85 1 499 272".
+
+    After the name come a class and a box, and maybe more of them. The first class counts.
+    """
     numbers = {name: number for number, name in enumerate(classes)}
     names, labels = [], []
     with open(path, newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.reader(file), start=1):
             if row and row[0] == "ImageId":
                 continue
-            label = row[1].split()[0] if len(row) == 2 and row[1].split() else None
+            label = row[1].split()[0] if len(row) == 2 and row[1].split() else ""
             if label not in numbers:
                 raise OfaError(f"{path}:{line}: {','.join(row)!r} is not 'image,class x y x y' with one "
                                f"of the {len(classes)} class folders")

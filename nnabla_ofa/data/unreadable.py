@@ -1,15 +1,15 @@
-"""Images that cannot be read: named in the log, counted, and passed over up to a limit.
+"""Images that cannot be read. They are logged, counted, and passed over up to a limit.
 
-What takes their place is a function of the files alone, so every rank, and a resumed run, does the
-same: in training the next readable image of the same class, in the data set's order; calibration
-and evaluation leave the image out, and their count of images says so.
+In training the next readable image of the same class, in the data set's order, takes the place of such an
+image. Calibration and evaluation leave it out and count the others. What happens depends on nothing but
+the files, so that it is the same on every rank and in a run that was resumed.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from typing import Callable, Dict
+from typing import Callable, Dict, Protocol, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,13 +17,17 @@ from tqdm import tqdm
 from ..errors import OfaError
 from .decode import UnreadableImage
 
-_NAMES = 10  # of this many an error message names
+_NAMES = 10  # how many files an error message names
 
 
 class Unreadable:
-    """The unreadable images that this process has met among `total`: at most `fraction` of them.
+    """The unreadable images that this process has met, and how many it may meet.
 
-    The parts of a data set share one. Any thread may call `note`.
+    All subsets of a data set share one of these. Its methods may be called from any thread.
+
+    Args:
+        fraction: the part of the images that may be unreadable, from 0 up to 1.
+        total: the number of images.
     """
 
     def __init__(self, fraction: float = 0.0, total: int = 0):
@@ -36,7 +40,11 @@ class Unreadable:
         return len(self._found)
 
     def note(self, error: UnreadableImage) -> None:
-        """Count an image, and log it the first time; OfaError, naming all, beyond the limit."""
+        """Count and log an image, unless it has been noted before.
+
+        Raises:
+            OfaError: there are more than the limit. It names the last ones.
+        """
         with self._lock:
             if error.path in self._found:
                 return
@@ -54,8 +62,33 @@ class Unreadable:
                 f"data.max_unreadable={self.fraction:g} allows {self.limit} of {self.total} images")
 
 
-def readable(dataset, index: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
-    """`read(index)`, or of the first image of its class after it, round to it, that can be read."""
+class Labelled(Protocol):
+    """What `readable` uses of a data set (`datasets.Dataset`)."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 (n,)."""
+
+    @property
+    def classes(self) -> Tuple[str, ...]:
+        """The names of the classes."""
+
+    @property
+    def unreadable(self) -> Unreadable:
+        """The images that could not be read so far."""
+
+
+def readable(dataset: Labelled, index: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
+    """An image, or the next one of its class that can be read. After the last image comes the first.
+
+    Args:
+        dataset: what `index` counts in. Images that cannot be read are noted in its `unreadable`.
+        index: the image.
+        read: a function of an index that reads that image, or raises UnreadableImage.
+
+    Raises:
+        OfaError: no image of the class can be read, or too many of the data set cannot.
+    """
     try:
         return read(index)
     except UnreadableImage as error:

@@ -1,8 +1,16 @@
 """Compiles the C files beside this one for this machine's CPU, once, and loads the library.
 
 The library's name is a hash of sources, compiler, flags and CPU, in a per-user cache folder, so
-a changed source or a cache shared by different machines never loads the wrong one. Tests add
-compiler flags, as for another vector width or a sanitizer, through NNABLA_OFA_CFLAGS.
+a changed source or a cache shared by different machines never loads the wrong one.
+
+Environment variables:
+    NNABLA_OFA_CFLAGS   compiler flags to add; the tests ask so for another vector width or a sanitizer.
+    XDG_CACHE_HOME      the cache is a folder in it; default ~/.cache, else the temporary folder.
+    OMP_NUM_THREADS     the number of threads; `default_threads` says what it is without.
+    OMP_WAIT_POLICY, GOMP_SPINCOUNT
+                        how long a thread that has nothing to do spins before it sleeps. Where neither
+                        is set, loading the library sets GOMP_SPINCOUNT, for this process and for those
+                        that it starts from then on. `_spin_briefly` says why.
 """
 from __future__ import annotations
 
@@ -26,21 +34,20 @@ _TUNING = (("-march=native", "-fopenmp", "-mprefer-vector-width=512"),
            ("-march=native", "-fopenmp"), ("-fopenmp",), ("-march=native",), ())
 
 
-def _cpu() -> str:
-    """What -march=native depends on."""
+def _native_target() -> str:
+    """What -march=native depends on: architecture, CPU model and instruction sets, as text."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.machine() + platform.processor()
     wanted = ("flags", "Features", "model name", "CPU part")
-    return platform.machine() + "".join(sorted({
-        line for line in lines if line.startswith(wanted)}))
+    return platform.machine() + "".join(sorted({line for line in lines if line.startswith(wanted)}))
 
 
 def _cache_folders() -> Iterator[Path]:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     yield Path(base) / "nnabla_ofa"
-    yield Path(tempfile.gettempdir()) / "nnabla_ofa-{}".format(os.getuid())
+    yield Path(tempfile.gettempdir()) / f"nnabla_ofa-{os.getuid()}"
 
 
 def _is_mine(folder: Path) -> bool:
@@ -51,59 +58,90 @@ def _is_mine(folder: Path) -> bool:
     except OSError:
         return False
     private = status.st_uid == os.getuid() and not status.st_mode & 0o022
-    return private and os.access(str(folder), os.W_OK)
+    return private and os.access(folder, os.W_OK)
 
 
-def _compile(compiler: str, extra: List[str], source: Path, target: Path) -> Tuple[bool, str]:
-    """Compile to a name of our own, then rename: several ranks may be doing the same."""
-    handle, temporary = tempfile.mkstemp(suffix=".so", dir=str(target.parent))
+def _compile(compiler: str, extra: List[str], source: Path, target: Path) -> None:
+    """Compile `source` with the first of _TUNING that the compiler understands.
+
+    The result gets a temporary name, then its own: several ranks may be compiling the same.
+
+    Args:
+        compiler: path of the compiler.
+        extra: flags beside the usual ones.
+        source: the C file.
+        target: the library to make.
+
+    Raises:
+        OfaError: the compiler fails with every tuning; the message is what it said to the first.
+        OSError: the compiler cannot be started, or the library cannot be written.
+    """
+    handle, temporary = tempfile.mkstemp(suffix=".so", dir=target.parent)
     os.close(handle)
     errors = ""
     try:
-        for tuning in _TUNING:  # the first that this compiler understands
+        for tuning in _TUNING:
             command = [compiler, *_FLAGS, *tuning, *extra, str(source), "-lm", "-o", temporary]
-            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                    universal_newlines=True)
+            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             if result.returncode == 0:
-                os.replace(temporary, str(target))
-                return True, ""
+                os.replace(temporary, target)
+                return
             errors = errors or result.stdout
-        return False, errors
-    except OSError as error:
-        return False, str(error)
+        raise OfaError(errors)
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
 
 
-@lru_cache(maxsize=None)
-def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
-    """The library and None, or None and the reason why there is none."""
+def _library_file() -> Path:
+    """The library for this machine, compiled if the cache lacks it.
+
+    Raises:
+        OfaError: there can be none; the message says why.
+    """
     compiler = next(filter(None, map(shutil.which, ("gcc", "clang", "cc"))), None)
     if compiler is None:
-        return None, "no C compiler (gcc, clang or cc) on the PATH"
+        raise OfaError("no C compiler (gcc, clang or cc) on the PATH")
     here = Path(__file__).parent
     try:
         version = subprocess.run((compiler, "--version"), stdout=subprocess.PIPE, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        return None, "{} does not run: {}".format(compiler, error)
+        raise OfaError(f"{compiler} does not run: {error}") from error
     extra = os.environ.get("NNABLA_OFA_CFLAGS", "").split()
-    key = hashlib.sha256(version + repr((_FLAGS, _TUNING, extra, _cpu())).encode())
+    key = hashlib.sha256(version + repr((_FLAGS, _TUNING, extra, _native_target())).encode())
     for name in _SOURCES:
         key.update((here / name).read_bytes())
     folder = next(filter(_is_mine, _cache_folders()), None)
     if folder is None:
-        return None, "no private, writable cache folder: set XDG_CACHE_HOME to one"
-    target = folder / "fused-{}.so".format(key.hexdigest()[:24])
+        raise OfaError("no private, writable cache folder: set XDG_CACHE_HOME to one")
+    target = folder / f"fused-{key.hexdigest()[:24]}.so"
     if not target.exists():
-        done, errors = _compile(compiler, extra, here / "fused.c", target)
-        if not done:
-            return None, "{} cannot compile the kernels: {}".format(compiler, errors.strip())
+        try:
+            _compile(compiler, extra, here / "fused.c", target)
+        except (OfaError, OSError) as error:
+            raise OfaError(f"{compiler} cannot compile the kernels: {str(error).strip()}") from error
+    return target
+
+
+def _spin_briefly() -> None:
+    """Set GOMP_SPINCOUNT, unless the user chose how threads wait. GNU's OpenMP reads it as it loads.
+
+    A waiting thread then spins for about 80 us and sleeps. The default, milliseconds, makes a step
+    20 to 100 times longer as soon as loader workers or another rank want the same cores. Sleeping at
+    once costs small layers a third.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
-        # Read when GNU's OpenMP loads: a waiting thread spins for about 80 us, then sleeps. Its
-        # default, milliseconds, makes a step 20 to 100 times longer as soon as loader workers or
-        # another rank want the same cores; sleeping at once costs small layers a third.
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+
+@lru_cache(maxsize=None)
+def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
+    """The library and None, or None and the reason why there is none. May set GOMP_SPINCOUNT."""
+    try:
+        target = _library_file()
+    except OfaError as error:
+        return None, str(error)
+    _spin_briefly()
     try:
         library = ctypes.CDLL(str(target))
     except OSError as error:
@@ -137,5 +175,5 @@ def library() -> ctypes.CDLL:
     """
     loaded, reason = load()
     if loaded is None:
-        raise OfaError("the fused kernels cannot be used: {}; use --kernels nnabla".format(reason))
+        raise OfaError(f"the fused kernels cannot be used: {reason}; use --kernels nnabla")
     return loaded

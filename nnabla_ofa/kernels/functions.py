@@ -1,14 +1,17 @@
 """The compiled blocks as NNabla functions. Activations are (C, H, W, N), float32.
 
-What a block keeps for its backward pass lies in one array of NNabla's own caching allocator. The
-backward pass works in place in it and then lets go of it; should it run again, it first computes
-it anew from the inputs.
+What a block keeps for its backward pass lies in one array of NNabla's own caching allocator, the
+arena. The backward pass works in place in it, then lets go of it. Should it run a second time, it
+first computes the arena anew from the inputs.
+
+NNabla calls the classes below from C++. An exception there does not stop it: it goes on, fails
+elsewhere, and raises SystemError with the first exception at the far end of a chain of causes. So
+what a caller can get wrong is checked when a function is built.
 """
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import nnabla as nn
 import nnabla.functions as F
@@ -18,76 +21,10 @@ from nnabla_ext.cpu import context
 
 from ..errors import OfaError
 from .build import library
+from .layout import BlockStruct, Folded, Layer, LayerShape, LayerStruct, Layout, check, lay_out, parameters_of
 
 _CPU = context()
-
-
-def _longs(names: str) -> List[tuple]:
-    return [(name, ctypes.c_long) for name in names.split()]
-
-
-def _pointers(names: str) -> List[tuple]:
-    return [(name, ctypes.c_void_p) for name in names.split()]
-
-
-class _Layer(ctypes.Structure):
-    """Mirror of ``layer`` in fused.c; values, gradients and add: in the order of `_slots`."""
-
-    _fields_ = (_longs("channels_in channels_out full_in full_out full_depthwise kernel full_kernel "
-                       "stride steps relu_in")
-                + [("values", ctypes.c_void_p * 6), ("gradients", ctypes.c_void_p * 6),
-                   ("add", ctypes.c_long * 6)]
-                + _pointers("running_mean running_variance")
-                + _longs("rows full_row height line pixels strip")
-                + _pointers("mean variance inverse hidden z"))
-
-
-class _Block(ctypes.Structure):
-    """Mirror of ``block`` in fused.c."""
-
-    _fields_ = (_longs("height width batch skip count pool relu_out frozen add_x add_residual")
-                + [("eps", ctypes.c_double), ("decay", ctypes.c_double)]
-                + _pointers("layers order x residual dy y dx d_residual arena winner"))
-
-
-class Layer(NamedTuple):
-    """A convolution or, where `depthwise` is given an elastic separable layer, and its BN.
-
-    weight: (O, I, k, k), k in {1, 3}: a convolution's, padding k // 2; or (O, I, 1, 1): pointwise.
-    gamma, beta: (1, O, 1, 1).
-    depthwise: (C, 1, K, K), C at least the active input channels, K in {3, 5, 7}.
-    matrices: one (k * k, k * k) for each step down from K to `kernel`: 7 to 5 (25, 25), then 5 to
-        3 (9, 9); a smaller kernel is the centre of the next larger one, as a row of k * k values,
-        times a matrix (Once-for-All, section 3.3).
-    kernel: of a separable layer, at most K. stride: of a convolution, 1 or 2.
-    w_out: active output channels, the first ones; None for all.
-    relu_in: a ReLU on a separable layer's input.
-    running: None or (mean, variance), Variables (1, O, 1, 1) that forward moves.
-    """
-
-    weight: nn.Variable
-    gamma: nn.Variable
-    beta: nn.Variable
-    depthwise: Optional[nn.Variable] = None
-    matrices: Tuple[nn.Variable, ...] = ()
-    kernel: int = 3
-    stride: int = 1
-    w_out: Optional[int] = None
-    relu_in: bool = False
-    running: Optional[Tuple[nn.Variable, nn.Variable]] = None
-
-
-class Folded(NamedTuple):
-    """A layer for inference, BN folded in.
-
-    weight: (O, I, k, k) or (O, I, 1, 1), bias: (O,), depthwise: None or (I, 1, K, K), arrays.
-    """
-
-    weight: np.ndarray
-    bias: np.ndarray
-    depthwise: Optional[np.ndarray] = None
-    stride: int = 1
-    relu_in: bool = False
+Moments = List[Tuple[nn.Variable, nn.Variable]]
 
 
 def _takes_write_only() -> bool:
@@ -104,106 +41,6 @@ _CAN_SKIP_OLD_VALUES = _takes_write_only()
 def _address(array: nn.NdArray, write_only: bool = False) -> int:
     """Where an array lies; write_only spares NNabla from preserving the old values."""
     return array.data_ptr(np.float32, _CPU, *(write_only,) * _CAN_SKIP_OLD_VALUES)
-
-
-def _check(good: bool, name: str, value: object, allowed: str) -> None:
-    if not good:
-        raise OfaError("{}: {} given, but it must be {}".format(name, value, allowed))
-
-
-class _Shape(NamedTuple):
-    """All of a layer that is no address: what its structure is made of."""
-
-    weight: Tuple[int, ...]
-    depthwise: Optional[Tuple[int, ...]]
-    kernel: int
-    stride: int
-    w_out: int
-    relu_in: bool
-    matrices: Tuple[Tuple[int, ...], ...] = ()
-    affine: Tuple[Tuple[int, ...], ...] = ()  # of gamma, beta and running statistics
-
-    @classmethod
-    def of(cls, u: Layer) -> _Shape:
-        out = u.weight.shape[0]
-        return cls(u.weight.shape, u.depthwise and u.depthwise.shape, u.kernel, u.stride,
-                   out if u.w_out is None else u.w_out, u.relu_in,
-                   tuple(m.shape for m in u.matrices),
-                   tuple(v.shape for v in (u.gamma, u.beta, *(u.running or ()))))
-
-    @classmethod
-    def of_folded(cls, u: Folded) -> _Shape:
-        depthwise = None if u.depthwise is None else np.shape(u.depthwise)
-        return cls(np.shape(u.weight), depthwise, depthwise[-1] if depthwise else 3, u.stride,
-                   len(u.weight), u.relu_in)
-
-    def layer(self, w_in: int) -> _Layer:
-        """The structure, without addresses.
-
-        Raises:
-            OfaError: the layer does not fit itself or an input of `w_in` channels.
-        """
-        (out, full_in), size = self.weight[:2], self.weight[-1]
-        _check(1 <= self.w_out <= out, "w_out", self.w_out, "from 1 to %d" % out)
-        for shape in self.affine:
-            _check(shape == (1, out, 1, 1), "shape of gamma, beta or running", shape,
-                   "(1, %d, 1, 1)" % out)
-        sizes = (1,) if self.depthwise else (1, 3)
-        _check(self.weight == (out, full_in, size, size) and size in sizes and full_in >= w_in,
-               "weight shape", self.weight,
-               " or ".join("(O, %d or more, %d, %d)" % (w_in, k, k) for k in sizes))
-        if self.depthwise is None:
-            _check(self.stride in (1, 2), "stride", self.stride, "1 or 2")
-            return _Layer(w_in, self.w_out, full_in, out, 0, size, size, self.stride)
-        count, full = self.depthwise[0], self.depthwise[-1]
-        _check(self.depthwise == (count, 1, full, full) and count >= w_in and full in (3, 5, 7),
-               "depthwise shape", self.depthwise, "(%d or more, 1, K, K), K 3, 5 or 7" % w_in)
-        _check(self.kernel in range(3, full + 1, 2), "kernel", self.kernel,
-               "3, 5 or 7, at most %d" % full)
-        expected = tuple((k * k, k * k) for k in range(full - 2, self.kernel - 1, -2))
-        _check(not self.affine or self.matrices == expected, "matrices", self.matrices, expected)
-        return _Layer(w_in, self.w_out, full_in, out, count, self.kernel, full, 1,
-                      len(self.matrices), self.relu_in)
-
-
-class _Layout(NamedTuple):
-    """What shapes alone decide of a block: its structures, without addresses, and y's shape."""
-
-    block: bytes
-    layers: bytes
-    shape: Tuple[int, ...]
-    floats: int  # of the arena
-
-
-@lru_cache(maxsize=4096)
-def _layout(x: Tuple[int, ...], units: Tuple[_Shape, ...], skip: Optional[_Shape], identity: bool,
-            residual: Optional[Tuple[int, ...]], pool: bool, relu_out: bool,
-            frozen: bool) -> _Layout:
-    """A block's layout; residual: its shape, if there is one."""
-    _check(len(x) == 4, "x shape", x, "(C, H, W, N)")
-    found, width = [skip.layer(x[0])] if skip else [], x[0]
-    for shape in units:
-        found.append(shape.layer(width))
-        width = shape.w_out
-    stride = 2 if pool else skip.stride if skip and not units else 1
-    _check(not identity or width == x[0] and not pool, "w_out", width,
-           "%d, as the input that is added" % x[0])
-    if skip:
-        fits = not units or (skip.w_out, skip.stride) == (width, stride)
-        _check(fits, "skip", skip.w_out, "%d channels with stride %d" % (width, stride))
-        width = skip.w_out
-    _check(not pool or bool(units and skip) and not relu_out, "pool", pool,
-           "with units and a skip convolution, without relu_out")
-    out = (width, (x[1] - 1) // stride + 1, (x[2] - 1) // stride + 1, x[3])
-    if residual:
-        _check(not (identity or units and skip), "residual", residual,
-               "None beside identity, or units and a skip")
-        _check(residual == out, "residual shape", residual, out)
-    layers = (_Layer * len(found))(*found)
-    block = _Block(*x[1:], skip is not None, len(found), pool, relu_out, frozen)
-    block.layers = ctypes.addressof(layers)
-    floats = library().arrange(ctypes.byref(block))
-    return _Layout(bytes(block), bytes(layers), out, floats)
 
 
 class _Function(PythonFunction):
@@ -227,13 +64,19 @@ class _Function(PythonFunction):
 
 
 class _BlockFunction(_Function):
-    """A block's structures. Inputs: x, the parameters, the residual where it is one of its own."""
+    """A block's structures. Its inputs are x, the parameters, and the residual where there is one.
 
-    def __init__(self, layout: _Layout, identity: bool, residual: bool) -> None:
+    Args:
+        layout: of the block.
+        identity: whether x is added to the output.
+        residual: whether the last input is added to the output.
+    """
+
+    def __init__(self, layout: Layout, identity: bool, residual: bool) -> None:
         super().__init__(layout.shape)
         self._floats, self._identity, self._residual = layout.floats, identity, residual
-        self._block = _Block.from_buffer_copy(layout.block)
-        self._layers = (_Layer * self._block.count).from_buffer_copy(layout.layers)
+        self._block = BlockStruct.from_buffer_copy(layout.block)
+        self._layers = (LayerStruct * self._block.count).from_buffer_copy(layout.layers)
         self._block.layers = ctypes.addressof(self._layers)
 
     def _point(self, inputs) -> None:
@@ -251,27 +94,33 @@ class _BlockFunction(_Function):
         return arena
 
 
-def _slots(layer: Layer) -> tuple:
-    """A layer's parameters, None where there is none."""
-    matrices = (*layer.matrices, None, None)[:2]
-    return (layer.depthwise, *matrices, layer.weight, layer.gamma, layer.beta)
-
-
 class _Trained(_BlockFunction):
+    """A block that is normalised by its batch and has gradients.
+
+    Args:
+        layout: of the block.
+        layers: its layers, the skip's first where there is one.
+        order: as of `block`, checked.
+        eps, decay: of BN.
+        keep: whether the arena outlives the forward pass, for a backward pass.
+        shape: identity and residual of `_BlockFunction`.
+    """
+
     name = "FusedBlock"
 
-    def __init__(self, layout, layers: Sequence[Layer], order, eps: float, decay: float, keep: bool,
+    def __init__(self, layout: Layout, layers: Sequence[Layer], order, eps: float, decay: float, keep: bool,
                  *shape: bool) -> None:
         super().__init__(layout, *shape)
-        self._order = None if order is None else np.array(order, np.int32)
-        self._block.order = None if order is None else self._order.ctypes.data
+        if order is not None:
+            self._order = np.array(order, np.int32)  # kept: the structure has no more than its address
+            self._block.order = self._order.ctypes.data
         self._block.eps, self._block.decay = eps, decay
-        places = [(own.values, own.gradients, own.add) for own in self._layers]
-        self._slots = [(*place, i) for place, layer in zip(places, layers)
-                       for i, v in enumerate(_slots(layer)) if v is not None]
+        # of each parameter, in the inputs' order: its layer's three arrays, and its place in them
+        self._slots = [(*places, i) for places, layer in zip([own.slots() for own in self._layers], layers)
+                       for i, v in enumerate(parameters_of(layer)) if v is not None]
         self._running = [layer.running for layer in layers]
         self._keep, self._arena = keep, None
-        self._moments: List[Tuple[nn.Variable, nn.Variable]] = []
+        self._moments: Moments = []
 
     # NNabla asks about every pair of input and output at each build and forward, at over 1 us a
     # question. So mean and variance are no outputs, and the answer is yes where that frees nothing:
@@ -282,13 +131,13 @@ class _Trained(_BlockFunction):
     def grad_depends_input_data(self, i: int, j: int) -> bool:
         return True
 
-    def moments(self) -> List[Tuple[nn.Variable, nn.Variable]]:
+    def moments(self) -> Moments:
         """Mean and biased variance of each layer's batch, which the forward pass fills."""
-        self._moments = [(nn.Variable((u.channels_out,)), nn.Variable((u.channels_out,)))
-                         for u in self._layers]
+        self._moments = [(nn.Variable((own.w_out,)), nn.Variable((own.w_out,))) for own in self._layers]
         return self._moments
 
     def _compute(self, inputs, y: nn.NdArray, track: bool) -> nn.NdArray:
+        """The forward pass; `track`: it moves the running statistics. Returns the arena."""
         for (values, _, _, i), v in zip(self._slots, inputs[1:]):
             values[i] = _address(v.data)
         for own, running in zip(self._layers, self._running):
@@ -298,9 +147,9 @@ class _Trained(_BlockFunction):
 
     def forward_impl(self, inputs, outputs) -> None:
         arena = self._compute(inputs, outputs[0].data, True)
-        for layer, pair in zip(self._layers, self._moments):
-            for address, variable in zip((layer.mean, layer.variance), pair):
-                ctypes.memmove(_address(variable.data, True), address, 4 * layer.channels_out)
+        for own, pair in zip(self._layers, self._moments):
+            for address, variable in zip((own.mean, own.variance), pair):
+                ctypes.memmove(_address(variable.data, True), address, 4 * own.w_out)
         self._arena = arena if self._keep else None
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
@@ -322,42 +171,46 @@ class _Trained(_BlockFunction):
         self._arena = None
 
 
-def block(x, units: Sequence[Layer] = (), skip: Optional[Layer] = None, *, identity: bool = False,
-          residual=None, pool: bool = False, relu_out: bool = False, order=None, eps: float = 1e-5,
-          decay: float = 0.9, moments: Optional[list] = None):
+def block(x: nn.Variable, units: Sequence[Layer] = (), skip: Optional[Layer] = None, *,
+          identity: bool = False, residual: Optional[nn.Variable] = None, pool: bool = False,
+          relu_out: bool = False, order: Optional[Sequence[int]] = None, eps: float = 1e-5,
+          decay: float = 0.9, moments: Optional[Moments] = None) -> nn.Variable:
     """y = relu(pool(unit(... unit(x))) + shortcut), each layer normalised by its batch.
 
-    unit: BN(pointwise(depthwise(relu(.)))), `same` padding, stride 1. The shortcut is BN(skip(x))
-    where `skip`, a convolution, is given; x with `identity`; `residual`; or nothing. Without units y
-    is BN(skip(x)), plus `residual` where given. Active channels are the first ones; gradients of the
+    A unit is BN(pointwise(depthwise(relu(.)))) with `same` padding and stride 1. The shortcut is
+    BN(skip(x)) where `skip` is given; x with `identity`; `residual`; or nothing. Without units y is
+    BN(skip(x)), plus `residual` where given. Active channels are the first ones; gradients of the
     others are zero.
 
     Args:
         x: (C, H, W, N).
+        units: separable layers, in the order of computation.
+        skip: a convolution on x.
+        identity: whether x is the shortcut.
         residual: a Variable shaped as y, other than x.
         pool: max-pooling 3x3, stride 2, pad 1 after the last unit; only beside a skip convolution.
         relu_out: a ReLU on y.
         order: None, or a permutation of all rows of the last unit's weight and BN: row j of y comes
             from row order[j].
-        eps: added to the variance.
-        decay: running = decay * running + (1 - decay) * batch's, with the unbiased variance.
+        eps: added to the variance, above 0.
+        decay: running = decay * running + (1 - decay) * batch's, with the unbiased variance; 0 to 1.
         moments: a list that receives (mean, biased variance) of each unit, then of the skip, in
             the weight's row order: Variables (w_out,) that y's forward pass fills.
 
     Returns:
-        y (w_out, H', W', N); H' = (H + 1) // 2 after pooling or stride 2, else H.
+        y (w_out, H', W', N); H' = (H + 1) // 2 after pooling or stride 2, else H; W' likewise.
 
     Raises:
         OfaError: an argument does not fit the others.
     """
     layers = (*((skip,) if skip else ()), *units)
-    layout = _layout(x.shape, tuple(map(_Shape.of, units)), _Shape.of(skip) if skip else None,
+    layout = lay_out(x.shape, tuple(map(LayerShape.of, units)), LayerShape.of(skip) if skip else None,
                      identity, None if residual is None else residual.shape, pool, relu_out, False)
     if order is not None:
         rows = units[-1].weight.shape[0]
-        _check(layout.shape[0] == rows and np.array_equal(np.sort(order), range(rows)), "order",
-               order, "a permutation of all %d rows" % rows)
-    parameters = [v for u in layers for v in _slots(u) if v is not None]
+        check(layout.shape[0] == rows and np.array_equal(np.sort(order), range(rows)), "order",
+              order, f"a permutation of all {rows} rows")
+    parameters = [v for layer in layers for v in parameters_of(layer) if v is not None]
     inputs = [x, *parameters, *(() if residual is None else (residual,))]
     keep = any(v.need_grad for v in inputs)
     function = _Trained(layout, layers, order, eps, decay, keep, identity, residual is not None)
@@ -368,9 +221,17 @@ def block(x, units: Sequence[Layer] = (), skip: Optional[Layer] = None, *, ident
 
 
 class _Frozen(_BlockFunction):
+    """A block of constants, without gradients. Its inputs are x, and the residual where there is one.
+
+    Args:
+        layout: of the block.
+        layers: its layers, the skip's first where there is one; their values are copied.
+        shape: identity and residual of `_BlockFunction`.
+    """
+
     name = "FrozenBlock"
 
-    def __init__(self, layout: _Layout, layers: Sequence[Folded], *shape: bool) -> None:
+    def __init__(self, layout: Layout, layers: Sequence[Folded], *shape: bool) -> None:
         super().__init__(layout, *shape)
         self._constants = []
         for own, layer in zip(self._layers, layers):
@@ -381,8 +242,8 @@ class _Frozen(_BlockFunction):
             taps = None if layer.depthwise is None else np.array(layer.depthwise, np.float32)
             bias = np.array(layer.bias, np.float32)
             self._constants.append((packed, taps, bias))
-            own.values[:] = [None if taps is None else taps.ctypes.data, None, None,
-                             packed.ctypes.data, None, bias.ctypes.data]
+            own.depthwise = None if taps is None else taps.ctypes.data
+            own.weight, own.beta = packed.ctypes.data, bias.ctypes.data
 
     def forward_impl(self, inputs, outputs) -> None:
         self._forward(inputs, outputs[0].data)
@@ -391,20 +252,37 @@ class _Frozen(_BlockFunction):
         raise OfaError("a frozen block has no backward pass: build with batch statistics")
 
 
-def frozen_block(x, units: Sequence[Folded] = (), skip: Optional[Folded] = None, *,
-                 identity: bool = False, residual=None, pool: bool = False, relu_out: bool = False):
-    """As `block`, for inference: constant layers with BN folded in, and no gradient."""
-    layout = _layout(x.shape, tuple(map(_Shape.of_folded, units)),
-                     _Shape.of_folded(skip) if skip else None, identity,
+def frozen_block(x: nn.Variable, units: Sequence[Folded] = (), skip: Optional[Folded] = None, *,
+                 identity: bool = False, residual: Optional[nn.Variable] = None, pool: bool = False,
+                 relu_out: bool = False) -> nn.Variable:
+    """As `block`, for inference: constant layers with BN folded in, and no gradient.
+
+    Args:
+        x: (C, H, W, N), which needs no gradient.
+        units, skip: as of `block`; their values are read now.
+        identity, pool, relu_out: as of `block`.
+        residual: as of `block`, which needs no gradient.
+
+    Returns:
+        y, shaped as that of `block`.
+
+    Raises:
+        OfaError: an argument does not fit the others, or needs a gradient.
+    """
+    inputs = [x, *(() if residual is None else (residual,))]
+    for name, v in zip(("x", "residual"), inputs):
+        check(not v.need_grad, f"need_grad of {name}", True, "False, since a frozen block has no backward "
+              "pass: for gradients build with batch statistics, or with NNabla's own functions")
+    layout = lay_out(x.shape, tuple(map(LayerShape.of_folded, units)),
+                     LayerShape.of_folded(skip) if skip else None, identity,
                      None if residual is None else residual.shape, pool, relu_out, True)
     layers = (*((skip,) if skip else ()), *units)
-    function = _Frozen(layout, layers, identity, residual is not None)
-    return function(x, *(() if residual is None else (residual,)))
+    return _Frozen(layout, layers, identity, residual is not None)(*inputs)
 
 
-def global_mean(x):
+def global_mean(x: nn.Variable) -> nn.Variable:
     """Mean over the pixels of x (C, H, W, N): (N, C)."""
-    _check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
+    check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
     return F.transpose(F.mean(x, axis=(1, 2)), (1, 0))
 
 
@@ -422,8 +300,13 @@ class _Transpose(_Function):
             inputs[0].g = inputs[0].g + gradient if accum[0] else gradient
 
 
-def to_chwn(x):
-    """x (N, C, H, W) as (C, H, W, N)."""
-    _check(x.ndim == 4, "x shape", x.shape, "(N, C, H, W)")
+def to_chwn(x: nn.Variable) -> nn.Variable:
+    """x (N, C, H, W) as (C, H, W, N).
+
+    Raises:
+        OfaError: x has another number of axes, or the library cannot be used.
+    """
+    check(x.ndim == 4, "x shape", x.shape, "(N, C, H, W)")
+    library()  # here its error reaches the caller
     n, *image = x.shape
     return _Transpose((*image, n))(x)

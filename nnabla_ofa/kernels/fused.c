@@ -1,4 +1,5 @@
-/* Blocks of fused layers for the channel-major (C, H, W, N) trunk; functions.py is the only caller.
+/* Blocks of fused layers for the channel-major (C, H, W, N) trunk. Only layout.py and functions.py
+ * call them.
  *
  *   y = relu?(pool?(unit(..unit(x))) + shortcut), the shortcut being skip(x) or an array
  *   unit   BN(pointwise(depthwise(relu?(.)))), elastic in kernel and widths
@@ -13,6 +14,7 @@
  * A frozen block has fixed statistics: its weights are folded and packed beforehand, its products
  * end in bias, residual and ReLU, and nothing is kept for a backward pass. */
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -21,29 +23,55 @@
 #include "depthwise.h"
 #include "pool.h"
 
-/* Mirrored by functions._Layer and functions._Block; where arrays are not needed: NULL. */
+/* A layer. layout.LayerStruct has the same fields; `layer_fields`, at the end, lists them for the
+ * comparison. An array that is not needed is NULL. Sizes are those of the arrays in layout.Layer.
+ *   w_in, w_out                 active channels of input and output, the first of full_in, full_out
+ *   full_depthwise              stored channels of the depthwise kernels; 0 of a convolution
+ *   kernel, full_kernel         active and stored size of the (depthwise) kernel, odd, in taps
+ *   steps                       kernel matrices to apply, 0 to 2
+ *   relu_in                     whether the input goes through a ReLU
+ *   depthwise .. beta           parameters. Frozen: the active kernels, none, the packed weight, none,
+ *                               the bias
+ *   d_depthwise .. d_beta       their gradients; add_depthwise .. add_beta: whether the backward pass
+ *                               adds to them, else it overwrites them
+ *   running_mean, _variance     what the forward pass moves towards the batch's statistics
+ * arrange() sets the rest:
+ *   rows, full_row              rows of the matrix product's right operand; floats of a weight's row
+ *   height, line, pixels        of the output: rows, floats of a row, floats of a channel
+ *   strip                       rows of output computed at a time
+ *   mean, variance, inverse     the batch's, a channel each; inverse = 1 / sqrt(variance + eps)
+ *   hidden, z                   the product's right operand (of a convolution: NULL) and its result
+ * The last five lie in the arena, except where the z of a frozen layer is y itself. */
 typedef struct {
-  long in, out, full_in, full_out, full_depthwise; /* the last: 0 of a convolution */
-  long kernel, full_kernel, stride, steps, relu_in; /* steps: kernel matrices to apply, 0 to 2 */
-  /* frozen: the active kernels, the packed weight, none, the bias */
+  long w_in, w_out, full_in, full_out, full_depthwise;
+  long kernel, full_kernel, stride, steps, relu_in;
   const float *depthwise, *matrix[2], *weight, *gamma, *beta;
   float *d_depthwise, *d_matrix[2], *d_weight, *d_gamma, *d_beta;
-  long add_depthwise, add_matrix[2], add_weight, add_gamma, add_beta; /* else overwrite */
+  long add_depthwise, add_matrix[2], add_weight, add_gamma, add_beta;
   float *running_mean, *running_variance;
-  /* arrange() finds these: operands of the product, its result, rows of output done at a time */
-  long rows, full_row, height, line, pixels, strip; /* a line: floats of a row of output */
-  float *mean, *variance, *inverse, *hidden, *z; /* in the arena: before and after the product */
+  long rows, full_row, height, line, pixels, strip;
+  float *mean, *variance, *inverse, *hidden, *z;
 } layer;
 
+/* A block. layout.BlockStruct has the same fields; `block_fields`, at the end, lists them.
+ *   height, width, batch        of x
+ *   skip, count                 whether layers[0] is the skip; the number of layers, skip included
+ *   pool, relu_out, frozen      whether y is pooled, goes through a ReLU, uses folded constants
+ *   add_x, add_residual         whether the backward pass adds to dx and d_residual
+ *   eps, decay                  of BN
+ *   order                       row j of y is row order[j] of the last unit's; NULL: row j
+ *   residual                    what is added to y, shaped as y; it may be x, then d_residual is dx
+ *   arena                       the floats that arrange() asked for
+ *   winner                      in the arena: which of the inputs each pooled maximum is */
 typedef struct {
-  long height, width, batch, skip, count; /* of x; whether layers[0] is a skip; of layers */
+  long height, width, batch, skip, count;
   long pool, relu_out, frozen, add_x, add_residual;
   double eps, decay;
   layer *layers;
-  const int *order; /* row j of y is row order[j] of the last unit's; NULL: j */
-  const float *x, *residual, *dy; /* the residual may be x; then d_residual is dx */
+  const int *order;
+  const float *x, *residual, *dy;
   float *y, *dx, *d_residual, *arena;
-  int *winner; /* in the arena: which of the inputs each pooled maximum is */
+  int *winner;
 } block;
 
 static int threads = 1;
@@ -96,18 +124,18 @@ long arrange(block *b) {
   space s = {b->arena, 0};
   for (layer *u = b->layers; u < b->layers + b->count; u++) {
     long taps = u->full_depthwise ? 1 : u->kernel * u->kernel;
-    u->rows = u->in * taps, u->full_row = u->full_in * taps;
+    u->rows = u->w_in * taps, u->full_row = u->full_in * taps;
     u->height = (b->height - 1) / u->stride + 1;
     u->line = ((b->width - 1) / u->stride + 1) * b->batch, u->pixels = u->height * u->line;
     u->strip = min_of(max_of(COLUMNS / (u->rows * u->line), 1), u->height);
     if (u->full_depthwise) u->strip = min_of(u->strip, plane_in(b, u).strip);
     int ends = u < b->layers + b->skip || (u == last_of(b) && !b->pool);
-    u->z = b->frozen && ends ? b->y : take(&s, u->out * u->pixels);
+    u->z = b->frozen && ends ? b->y : take(&s, u->w_out * u->pixels);
     if (b->frozen) continue;
-    u->mean = take(&s, u->out), u->variance = take(&s, u->out), u->inverse = take(&s, u->out);
-    u->hidden = u->full_depthwise ? take(&s, u->in * u->pixels) : NULL;
+    u->mean = take(&s, u->w_out), u->variance = take(&s, u->w_out), u->inverse = take(&s, u->w_out);
+    u->hidden = u->full_depthwise ? take(&s, u->w_in * u->pixels) : NULL;
   }
-  long pooled = b->pool ? b->layers->out * b->layers->pixels : 0; /* beside a skip, of its size */
+  long pooled = b->pool ? b->layers->w_out * b->layers->pixels : 0; /* beside a skip, of its size */
   b->winner = b->frozen ? NULL : (int *)take(&s, pooled);
   return s.used;
 }
@@ -126,11 +154,11 @@ static room room_of(const block *b, const layer *u, float *base, int thread) {
   space s = {base, 0};
   room r = {.kernel = {(float *)u->depthwise}, .gradient = {u->d_depthwise}};
   plane p = plane_in(b, u);
-  long tallest = max_of(max_of(u->rows, u->out), TAPS);
+  long tallest = max_of(max_of(u->rows, u->w_out), TAPS);
   r.columns = take(&s, u->rows * round_up(u->strip * u->line, TILE_COLUMNS));
-  r.product = take(&s, max_of(packed_size(u->out, u->rows), gemm_space(tallest, DEPTH)));
+  r.product = take(&s, max_of(packed_size(u->w_out, u->rows), gemm_space(tallest, DEPTH)));
   for (int i = 1; i <= u->steps; i++) {
-    long k = u->full_kernel - 2 * i, size = u->in * k * k;
+    long k = u->full_kernel - 2 * i, size = u->w_in * k * k;
     r.kernel[i] = take(&s, size), r.crop[i] = take(&s, size), r.gradient[i] = take(&s, size);
   }
   for (int i = 0; i <= thread; i++) {
@@ -223,8 +251,8 @@ static void crop_centres(long count, long k, float *larger, float *centre, int b
 static void shrink_kernels(const layer *u, const room *at) {
   for (int s = 1; s <= u->steps; s++) {
     long k = u->full_kernel - 2 * s, size = k * k;
-    crop_centres(u->in, k, at->kernel[s - 1], at->crop[s], 0, 0);
-    gemm(u->in, size, size, at->crop[s], size, 1, u->matrix[s - 1], size, 1, at->kernel[s], size, 0,
+    crop_centres(u->w_in, k, at->kernel[s - 1], at->crop[s], 0, 0);
+    gemm(u->w_in, size, size, at->crop[s], size, 1, u->matrix[s - 1], size, 1, at->kernel[s], size, 0,
          at->product);
   }
 }
@@ -235,11 +263,11 @@ static void shrink_kernels_backward(const layer *u, const room *at) {
     long k = u->full_kernel - 2 * s, size = k * k;
     const float *gradient = at->gradient[s];
     if (u->d_matrix[s - 1])
-      gemm(size, size, u->in, at->crop[s], 1, size, gradient, size, 1, u->d_matrix[s - 1], size,
+      gemm(size, size, u->w_in, at->crop[s], 1, size, gradient, size, 1, u->d_matrix[s - 1], size,
            u->add_matrix[s - 1], at->product);
-    gemm(u->in, size, size, gradient, size, 1, u->matrix[s - 1], 1, size, at->crop[s], size, 0,
+    gemm(u->w_in, size, size, gradient, size, 1, u->matrix[s - 1], 1, size, at->crop[s], size, 0,
          at->product);
-    crop_centres(u->in, k, at->gradient[s - 1], at->crop[s], 1, s == 1 && u->add_depthwise);
+    crop_centres(u->w_in, k, at->gradient[s - 1], at->crop[s], 1, s == 1 && u->add_depthwise);
   }
 }
 
@@ -294,10 +322,10 @@ static void layer_forward(const block *b, const layer *u, float *base) {
   }
   shrink_kernels(u, &at);
   if (u->depthwise) memset(at.depthwise, 0, sizeof(float) * plane_space(&p));
-  if (!b->frozen) pack_a(u->out, u->rows, u->weight, u->full_row, 1, at.product);
+  if (!b->frozen) pack_a(u->w_out, u->rows, u->weight, u->full_row, 1, at.product);
   if (from && !b->frozen)
 #pragma omp for schedule(static) nowait /* the next loop gives each thread the same channels */
-    for (long c = 0; c < u->in; c++) statistics(b, from, c);
+    for (long c = 0; c < u->w_in; c++) statistics(b, from, c);
   for (long first = 0; first < u->height; first += u->strip) {
     long end = min_of(first + u->strip, u->height), count = (end - first) * u->line;
 #pragma omp for schedule(static)
@@ -312,7 +340,7 @@ static void layer_forward(const block *b, const layer *u, float *base) {
     }
     t.c = u->z + first * u->line;
     if (shortcut) t.residual = shortcut + first * u->line;
-    multiply(u->out, count, u->rows, b->frozen ? u->weight : at.product, at.columns, t);
+    multiply(u->w_out, count, u->rows, b->frozen ? u->weight : at.product, at.columns, t);
   }
 }
 
@@ -326,7 +354,7 @@ static void depthwise_gradients(const block *b, const layer *u, const room *at) 
   shrink_kernels(u, at);
   memset(at->depthwise, 0, sizeof(float) * plane_space(&p));
 #pragma omp for schedule(static)
-  for (long c = 0; c < u->in; c++) {
+  for (long c = 0; c < u->w_in; c++) {
     float *dx = from ? at->plane : b->dx ? b->dx + c * n : NULL;
     depthwise_backward(&p, view(b, from, c, u->relu_in), at->kernel[u->steps] + c * size,
                        u->hidden + c * n, dx, add_x, gradient ? gradient + c * size : NULL,
@@ -349,16 +377,16 @@ static void layer_backward(const block *b, const layer *u, float *base) {
       for (long r = 0; r < u->rows; r++)
         unfold_row(b, u, r, first, end, columns + r * count, (float *)b->x, 0);
     if (u->d_weight)
-      gemm(u->out, u->rows, count, dz, u->pixels, 1, columns, 1, count, u->d_weight, u->full_row,
+      gemm(u->w_out, u->rows, count, dz, u->pixels, 1, columns, 1, count, u->d_weight, u->full_row,
            first || u->add_weight, at.product);
     if (!before(b, u) && !b->dx && !u->d_depthwise) continue;
     /* the columns have been used: their own gradient takes their place */
-    gemm(u->rows, count, u->out, u->weight, 1, u->full_row, dz, u->pixels, 1, columns, count, 0,
+    gemm(u->rows, count, u->w_out, u->weight, 1, u->full_row, dz, u->pixels, 1, columns, count, 0,
          at.product);
     if (u->hidden) depthwise_gradients(b, u, &at);
     else
 #pragma omp for schedule(static)
-      for (long c = 0; c < u->in; c++)
+      for (long c = 0; c < u->w_in; c++)
         for (long r = c * taps; r < (c + 1) * taps; r++)
           unfold_row(b, u, r, first, end, columns + r * count, b->dx, 1);
   }
@@ -380,7 +408,7 @@ static void finish(const block *b) {
   const layer *last = last_of(b), *skip = b->skip && b->count > 1 ? b->layers : NULL;
   long n = (skip ? skip : last)->pixels;
 #pragma omp for schedule(static)
-  for (long j = 0; j < last->out; j++) {
+  for (long j = 0; j < last->w_out; j++) {
     long r = b->order ? b->order[j] : j;
     float *y = b->y + j * n;
     const float *add = skip ? y : b->residual ? b->residual + j * n : NULL;
@@ -400,7 +428,7 @@ static void finish_backward(const block *b, float *base) {
   float *plane = room_of(b, last, base, omp_get_thread_num()).plane;
   long n = (skip ? skip : last)->pixels;
 #pragma omp for schedule(static)
-  for (long j = 0; j < last->out; j++) {
+  for (long j = 0; j < last->w_out; j++) {
     long r = b->order ? b->order[j] : j;
     const float *dy = b->dy + j * n, *y = b->y + j * n;
     if (b->relu_out) {
@@ -434,13 +462,13 @@ static void zero_outside(float *p, long add, long rows, long columns, long full_
 static void zero_inactive_gradients(const block *b) {
   for (const layer *u = b->layers; u <= last_of(b); u++) {
     long taps = u->full_kernel * u->full_kernel;
-    zero_outside(u->d_weight, u->add_weight, u->out, u->rows, u->full_out, u->full_row);
-    zero_outside(u->d_depthwise, u->add_depthwise, u->in, taps, u->full_depthwise, taps);
-    zero_outside(u->d_gamma, u->add_gamma, u->out, 1, u->full_out, 1);
-    zero_outside(u->d_beta, u->add_beta, u->out, 1, u->full_out, 1);
+    zero_outside(u->d_weight, u->add_weight, u->w_out, u->rows, u->full_out, u->full_row);
+    zero_outside(u->d_depthwise, u->add_depthwise, u->w_in, taps, u->full_depthwise, taps);
+    zero_outside(u->d_gamma, u->add_gamma, u->w_out, 1, u->full_out, 1);
+    zero_outside(u->d_beta, u->add_beta, u->w_out, 1, u->full_out, 1);
   }
   if (b->skip && b->count == 1) /* a convolution adds to dx */
-    zero_outside(b->dx, b->add_x, 0, 0, b->layers->in, pixels_in(b));
+    zero_outside(b->dx, b->add_x, 0, 0, b->layers->w_in, pixels_in(b));
 }
 
 void block_forward(block *b) {
@@ -466,10 +494,34 @@ void block_backward(const block *b) {
 
 /* ---- for Python ------------------------------------------------------------------------- */
 
-/* Whether it mirrors these, how large a packed weight is. */
+/* Floats of a vector register as the library was compiled. */
 long lanes(void) { return LANES; }
-long layer_size(void) { return sizeof(layer); }
-long block_size(void) { return sizeof(block); }
+
+/* The structures' fields as they lie in memory: name, bytes from the start, bytes. The tests compare
+ * them with Python's. A name of NULL ends a table. A field that is missing here leaves a gap, which
+ * the tests find, too. */
+typedef struct { const char *name; long offset, size; } field;
+#define FIELD(owner, name) {#name, offsetof(owner, name), sizeof(((owner *)0)->name)}
+#define L(name) FIELD(layer, name)
+#define B(name) FIELD(block, name)
+const field layer_fields[] = {
+  L(w_in), L(w_out), L(full_in), L(full_out), L(full_depthwise),
+  L(kernel), L(full_kernel), L(stride), L(steps), L(relu_in),
+  L(depthwise), L(matrix), L(weight), L(gamma), L(beta),
+  L(d_depthwise), L(d_matrix), L(d_weight), L(d_gamma), L(d_beta),
+  L(add_depthwise), L(add_matrix), L(add_weight), L(add_gamma), L(add_beta),
+  L(running_mean), L(running_variance),
+  L(rows), L(full_row), L(height), L(line), L(pixels), L(strip),
+  L(mean), L(variance), L(inverse), L(hidden), L(z), {NULL, sizeof(layer), 0}};
+const field block_fields[] = {
+  B(height), B(width), B(batch), B(skip), B(count),
+  B(pool), B(relu_out), B(frozen), B(add_x), B(add_residual), B(eps), B(decay),
+  B(layers), B(order), B(x), B(residual), B(dy), B(y), B(dx), B(d_residual), B(arena), B(winner),
+  {NULL, sizeof(block), 0}};
+#undef L
+#undef B
+
+/* Floats of a packed weight (out, in), and the packing itself: pack_a() of gemm.h. */
 long weight_size(long out, long in) { return packed_size(out, in); }
 void pack_weight(long out, long in, const float *weight, float *packed) {
   pack_a(out, in, weight, in, 1, packed);

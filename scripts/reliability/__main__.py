@@ -20,16 +20,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
-import damage  # noqa: E402
-import disk  # noqa: E402
-import nnabla as nn  # noqa: E402
-import resume  # noqa: E402
-import suite  # noqa: E402
-from nnabla.ext_utils import get_extension_context  # noqa: E402
+import damage
+import disk
+import nnabla as nn
+import resume
+import suite
+from nnabla.ext_utils import get_extension_context
 
-from nnabla_ofa import records  # noqa: E402
+from nnabla_ofa.system import records
+from nnabla_ofa.system.machine import describe_run
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     start = time.time()
     name, found = globals()[f"piece_{args.piece}"](args)
     command = " ".join(["python scripts/reliability", *map(shlex.quote, sys.argv[1:])])
-    record = {**records.describe_run(command, args.seed, args.ranks), "kind": "reliability",
+    record = {**describe_run(command, args.seed, args.ranks), "kind": "reliability",
               "recipe": "reliability", "stage": name, "space": "",
               "settings": {}, "seconds": round(time.time() - start, 1), **found}
     print(f"record: {records.write(args.records, record)}")

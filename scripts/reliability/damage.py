@@ -18,11 +18,15 @@ import cv2
 import numpy as np
 
 import nnabla_ofa as ofa
-from nnabla_ofa import checkpoint, nnabla_nas, records
 from nnabla_ofa.data.datasets import open_dataset
 from nnabla_ofa.data.decode import read_image
 from nnabla_ofa.errors import OfaError
-from nnabla_ofa.recipe import ARGS, load_recipe
+from nnabla_ofa.experiment.parse import ARGS, load_recipe
+from nnabla_ofa.formats import nnabla_nas
+from nnabla_ofa.system import container as checkpoint
+from nnabla_ofa.system import records
+from nnabla_ofa.system.machine import ROOT
+from nnabla_ofa.training.checkpoints import newest_checkpoint, save_checkpoint
 
 CONFIG = ofa.Xception(classes=5, widths=(8,) * 8, middle_blocks=2, stem_stride=1)
 WAYS = ("cut short", "one bit flipped", "512 bytes zero")
@@ -96,15 +100,15 @@ def network() -> ofa.Network:
 def write_checkpoint(folder: Path) -> Path:
     arrays = {f"net/{name}": array for name, array in network().arrays().items()}
     for epoch in (1, 2):
-        meta = {**checkpoint.network_meta(network()), "history": [], "fingerprint": {}}
-        checkpoint.save_checkpoint(folder, epoch, arrays, meta)
+        meta = {**network().describe(), "history": [], "fingerprint": {}}
+        save_checkpoint(folder, epoch, arrays, meta)
     return folder / "checkpoint-0002.h5"
 
 
 def read_checkpoint(path: Path):
     """As resuming does: a damaged newest checkpoint is named, the one before it serves."""
     said: List[str] = []
-    _, meta = checkpoint.newest_checkpoint(path.parent, said.append)
+    _, meta = newest_checkpoint(path.parent, said.append)
     if said and meta["epoch"] == 1:
         raise OfaError(said[0])
     return checkpoint.load(path)
@@ -132,7 +136,7 @@ def read_nnabla_nas(path: Path):
 
 def write_record(folder: Path) -> Path:
     """A committed record, as a run wrote it."""
-    source = sorted((records.ROOT / "results/records").rglob("train-*.json"))[0]
+    source = sorted((ROOT / "results/records").rglob("train-*.json"))[0]
     return records.write(folder, json.loads(source.read_text(encoding="utf-8")))
 
 

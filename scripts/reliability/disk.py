@@ -9,7 +9,8 @@ from pathlib import Path
 
 from resume import SHORT, content
 
-from nnabla_ofa import checkpoint
+from nnabla_ofa.system import container as checkpoint
+from nnabla_ofa.training.checkpoints import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (1, 2, 3)  # MiB: room for no, one or two of the checkpoints and what else a run writes
@@ -45,7 +46,7 @@ def trial(disk: Path, size: int, alone: Path) -> bool:
         run = train(disk / "run")
         errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
         clear = run.returncode == 2 and len(errors) == 1 and "No space left" in errors[0]
-        whole = [checkpoint.load(path) for _, path in checkpoint.checkpoints(disk / "run/K7_E1_D3")]
+        whole = [checkpoint.load(path) for _, path in checkpoints(disk / "run/K7_E1_D3")]
         print(f"{size} MiB: status {run.returncode}, {len(whole)} checkpoints, {errors}")
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         again = train(disk / "run")

@@ -11,14 +11,12 @@ import json
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+import nnabla as nn
 
-import nnabla as nn  # noqa: E402
-
-from nnabla_ofa import Network, comm  # noqa: E402
-from nnabla_ofa.recipe import load_recipe  # noqa: E402
+from nnabla_ofa import Network
+from nnabla_ofa.experiment.parse import load_recipe
+from nnabla_ofa.system import comm
 
 ROUNDS = 30
 
@@ -27,7 +25,7 @@ def main(name: str) -> None:
     """Both ways in turn, so that both see the same machine."""
     recipe, ranks = load_recipe(name), comm.connect("cpu")
     net = Network.create(replace(recipe.net, classes=10), recipe.stages[-1].space)
-    variables = [nn.Variable.from_numpy_array(v.d, v.d) for v in net.scope_items().values() if v.need_grad]
+    variables = [nn.Variable.from_numpy_array(v.d, v.d) for v in net.variables().values() if v.need_grad]
     times = {"apart": [], "packed": []}
     packed = comm.SMALL
     for _ in range(ROUNDS):

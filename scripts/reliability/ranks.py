@@ -28,11 +28,12 @@ from typing import Callable, Dict, List, Optional
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import hosts  # noqa: E402
+import hosts
 
-from nnabla_ofa import checkpoint, records  # noqa: E402
+from nnabla_ofa.system import container as checkpoint
+from nnabla_ofa.system import records
+from nnabla_ofa.system.machine import describe_run
 
 SPACE, EPOCHS = "K7_E1_D3", 3
 TRAIN = ["runners/train.py", "--recipe", "xception_digits", "--search-space", SPACE]
@@ -279,7 +280,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             rows = TRIALS[name](Path(folder), np.random.default_rng(args.seed))
         command = " ".join(["python scripts/reliability/ranks.py", shlex.quote(name)])
-        record = {**records.describe_run(command, args.seed, max(r["ranks"] for r in rows)),
+        record = {**describe_run(command, args.seed, max(r["ranks"] for r in rows)),
                   "kind": "reliability",
                   "recipe": "reliability_ranks", "stage": name, "space": SPACE, "settings": {},
                   "seconds": round(time.time() - begun, 1), "results": rows}

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnabla_ofa import checkpoint
+from nnabla_ofa.system import container as checkpoint
+from nnabla_ofa.system.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("fullnet", "kernel", "depth1", "depth2", "expand1", "expand2", "finetune")
@@ -142,7 +143,7 @@ def resume(folder: Path, kills: int, ranks: int, seed: int) -> tuple:
         if finished(killed):
             break
         done.append(kill_once(killed, ranks, kill))
-        checkpoint.write_atomically(notes, json.dumps(done).encode())
+        write_atomically(notes, json.dumps(done).encode())
         print(done[-1], flush=True)
     run_to_the_end(killed, ranks)
     wrong = differences(alone, killed, ranks)

@@ -1,0 +1,241 @@
+"""What subnets cost: parameters, MACs, activations, and latency on this device.
+
+    python runners/profile.py --weights W --subnet "XP1 7x7 3" --subnet "XP0.6 3x3 1" --image-size 20 28
+    python runners/profile.py --weights W --random 5 --latency --batch-size 1 --threads 1
+    python runners/profile.py --weights W --build-table latency.json --check-table --image-size 28
+    python runners/profile.py --weights W --random 1000 --table latency.json --save costs.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from tabulate import tabulate
+
+from ..cost import costs_of, timing
+from ..cost.latency import LatencyTable
+from ..cost.timing import Setting
+from ..errors import OfaError
+from ..experiment.command import Command
+from ..experiment.options import Options as CommonOptions
+from ..experiment.options import add_options, at_least, check_kernels, command_line
+from ..experiment.parse import load_recipe
+from ..formats import load
+from ..kernels.build import default_threads
+from ..model import AnyNetwork, Network, create
+from ..model.network import require_elastic
+from ..nets import Arch
+from ..system import records
+from ..system.comm import Communicator
+from ..system.machine import describe_run
+
+Row = Dict[str, Any]
+SHOWN = 40  # rows that are printed
+
+
+@dataclass(frozen=True)
+class Options(CommonOptions):
+    """See `add_arguments`."""
+
+    weights: Optional[Path] = None
+    recipe: Optional[str] = None
+    search_space: Optional[str] = None
+    classes: Optional[int] = None
+    subnet: Tuple[str, ...] = ()
+    random: int = 0
+    image_size: Tuple[int, ...] = ()
+    save: Optional[Path] = None
+    latency: bool = False
+    table: Optional[Path] = None
+    build_table: Optional[Path] = None
+    check_table: bool = False
+    records: Optional[Path] = None
+    batch_size: int = 1
+    threads: Optional[int] = None
+    rounds: int = timing.ROUNDS
+
+
+def network(options: Options) -> Tuple[AnyNetwork, Sequence[int]]:
+    """The network that the options mean, and the image sizes."""
+    net: AnyNetwork
+    if options.weights:
+        net = load(options.weights)
+        sizes = options.image_size or [max(net.info.get("image_sizes", [224]))]
+    elif options.recipe:
+        recipe = load_recipe(options.recipe, options.overrides)
+        config = replace(recipe.net, classes=options.classes or recipe.net.classes)
+        space = options.search_space or (recipe.stages[0].space if len(recipe.stages) == 1 else None)
+        if space is None:
+            raise OfaError(f"recipe {recipe.name} has several stages: choose one by --search-space")
+        net = create(config, space, options.seed or 0)
+        sizes = options.image_size or recipe.data.valid_sizes
+    else:
+        raise OfaError("name a network: --weights FILE, or --recipe NAME with --search-space NAME")
+    net.kernels = options.kernels
+    return net, sizes
+
+
+def measured(net: AnyNetwork, archs: Sequence[Arch], size: int, setting: Setting, rounds: int
+             ) -> Dict[str, List[float]]:
+    """Columns of measured latencies."""
+    calls = {str(arch): timing.network_call(net, arch, size, setting.batch_size) for arch in archs}
+    samples = timing.measure(calls, rounds, say=f"{size} pixels")
+    return {"latency_ms": [round(timing.median(samples[name]), 4) for name in calls],
+            "latency_iqr_ms": [round(timing.interquartile_range(samples[name]), 4) for name in calls]}
+
+
+def rows_of(options: Options, net: AnyNetwork, sizes: Sequence[int], archs: Sequence[Arch],
+            table: Optional[LatencyTable], setting: Optional[Setting]) -> List[Row]:
+    """One dictionary a subnet and image size."""
+    rows: List[Row] = []
+    for size in sizes:
+        columns = {name: values.tolist() for name, values in costs_of(net, archs, size)._asdict().items()}
+        if options.latency and setting:
+            columns.update(measured(net, archs, size, setting, options.rounds))
+        if table:
+            predicted = table.predict(require_elastic(net, "predict by a table"), archs, size)
+            columns["predicted_ms"] = np.round(predicted, 4).tolist()
+        rows += [{"subnet": str(arch), "image_size": size, **dict(zip(columns, values))}
+                 for arch, *values in zip(archs, *columns.values())]
+    return rows
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """The rows, the subnet last; no more than `SHOWN` of them."""
+    names = [name for name in rows[0] if name != "subnet"] + ["subnet"]
+    cells = [[str(row[name]) for name in names] for row in rows[:SHOWN]]
+    align = ["right"] * (len(names) - 1) + ["left"]
+    print(tabulate(cells, names, tablefmt="plain", colalign=align, disable_numparse=True))
+    if len(rows) > SHOWN:
+        print(f"... and {len(rows) - SHOWN} more: --save FILE.csv keeps them all")
+
+
+def save(path: Path, rows: Sequence[Row]) -> None:
+    """Write the rows as CSV or JSON, by the file's ending."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".json":
+            json.dump(rows, file, indent=1)
+        else:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    print(f"saved: {path}")
+
+
+def build(options: Options, net: Network, sizes: Sequence[int], setting: Setting, path: Path) -> None:
+    """Build a table, or go on where it was interrupted."""
+    fresh = LatencyTable.new(net, setting, command_line(), str(path))
+    table = LatencyTable.load(path).require_same(fresh) if path.exists() else fresh
+    for size in sizes:
+        table.build(net, size, path, options.rounds)
+        spread = table.spread(size)
+        print(f"{size} px: networks' samples spread by {100 * spread:.0f}% of their median (interquartile)"
+              + ("; other work disturbs this machine, measure when it is quiet" if spread > 0.2 else ""))
+    print(f"latency table: {path}")
+
+
+def check(options: Options, net: Network, sizes: Sequence[int], table: LatencyTable) -> None:
+    """Measure the table's error, keep it in its file, draw it beside it."""
+    from ..reports import plots  # here: matplotlib takes a second to import
+    for size in sizes:
+        start = time.time()
+        found = table.check(net, size, options.rounds)
+        table.save(table.source)
+        if options.records:
+            kept = record(net, size, table, found, time.time() - start)
+            print(f"record: {records.write(options.records, kept)}")
+        line = (f"{size} px, {found['count']} subnets: Kendall tau {found['kendall_tau']:.3f}, mean "
+                f"relative error {100 * found['mean_relative_error']:.1f}%")
+        picture = Path(table.source).with_suffix(f".{size}.png")
+        plots.save(plots.agreement_figure(found["predicted_ms"], found["measured_ms"],
+                                          "milliseconds a batch", line), picture)
+        print(f"{line}; {picture}")
+
+
+def record(net: Network, size: int, table: LatencyTable, found: Row, seconds: float) -> Row:
+    """What `check` found, as a record of the recipe that the network was trained by."""
+    recipe = net.info.get("recipe", {})
+    rows = [{"subnet": subnet, "image_size": size, "predicted": predicted, "measured": measured}
+            for subnet, predicted, measured in
+            zip(found["subnets"], found["predicted_ms"], found["measured_ms"])]
+    return {**describe_run(command_line(), 0), "kind": "agreement", "stage": "latency",
+            "name": f"latency-{size}", "recipe": recipe.get("name", "network"), "space": str(net.space),
+            "seconds": round(seconds, 1), "settings": recipe, "what": "milliseconds a batch",
+            "setting": asdict(table.setting), "results": rows}
+
+
+def main(options: Options, comm: Communicator) -> None:
+    """Build and check a table where asked; print costs of subnets."""
+    check_kernels(options, comm)
+    if options.save and options.save.suffix not in (".csv", ".json"):
+        raise OfaError(f"--save {options.save} ends in neither .csv nor .json")
+    net, sizes = network(options)
+    archs = [net.arch(name) for name in options.subnet]
+    archs += net.space.sample_distinct(options.random, np.random.default_rng(options.seed or 0))
+    setting = setting_of(options, net)
+    table = latency_table(options, net, sizes, setting)
+    if archs or not (options.build_table or options.check_table):
+        archs = archs or list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
+        rows = rows_of(options, net, sizes, archs, table, setting)
+        print_table(rows)
+        if options.save:
+            save(options.save, rows)
+
+
+def setting_of(options: Options, net: AnyNetwork) -> Optional[Setting]:
+    """What latencies are measured for, where any are; the fused functions then have its threads."""
+    if not (options.latency or options.build_table or options.check_table):
+        return None
+    plain = not net.mode(batch_stat=False).fast
+    setting = Setting.here(net, options.threads or (1 if plain else default_threads()), options.batch_size)
+    setting.apply()
+    return setting
+
+
+def latency_table(options: Options, net: AnyNetwork, sizes: Sequence[int], setting: Optional[Setting]
+                  ) -> Optional[LatencyTable]:
+    """The table that the options name, built and checked as they ask."""
+    path = options.table or options.build_table
+    if options.check_table and not path:
+        raise OfaError("--check-table needs --table FILE or --build-table FILE")
+    if options.build_table and setting:
+        build(options, require_elastic(net, "build a table of"), sizes, setting, options.build_table)
+    table = LatencyTable.load(path) if path else None
+    if options.check_table and table and setting:
+        check(options, require_elastic(net, "check a table on"), sizes, table.require(**asdict(setting)))
+    return table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `Options`."""
+    add_options(parser)
+    parser.add_argument("--weights", type=Path, help="weights.h5 of a supernet or subnet")
+    parser.add_argument("--recipe", help="name under args/ or path of a YAML file")
+    parser.add_argument("--search-space", metavar="NAME", help="of --recipe, with random weights")
+    parser.add_argument("--classes", type=at_least(1), help="of --recipe (default: what it says)")
+    parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
+                        help="repeatable (default: the largest and the smallest)")
+    parser.add_argument("--random", type=at_least(0), default=0, metavar="N", help="N random subnets")
+    parser.add_argument("--image-size", type=int, nargs="+", help="pixels")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="the table as .csv or .json")
+    parser.add_argument("--latency", action="store_true", help="measure the subnets")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="predict latencies by this table")
+    parser.add_argument("--build-table", type=Path, metavar="FILE",
+                        help="measure every operation of the space (JSON; goes on if interrupted)")
+    parser.add_argument("--check-table", action="store_true",
+                        help="measure the table's error on 50 random subnets, with a picture")
+    parser.add_argument("--records", type=Path, metavar="FOLDER", help="where a record of that error goes")
+    parser.add_argument("--batch-size", type=at_least(1), default=1)
+    parser.add_argument("--threads", type=at_least(1),
+                        help="of the fused CPU functions (default: the cores)")
+    parser.add_argument("--rounds", type=at_least(1), default=timing.ROUNDS, help="measurements of each")
+
+
+COMMAND = Command("profile", __doc__, Options, add_arguments, main)

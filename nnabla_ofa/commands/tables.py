@@ -1,0 +1,103 @@
+"""Regenerate every result table and picture under results/, and README's, from the records of runs.
+
+    python runners/tables.py              # write pages (Markdown) and pictures (PNG)
+    python runners/tables.py --check      # exit 1 if a committed page differs from its records
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List
+
+from ..errors import OfaError
+from ..experiment.command import Command
+from ..experiment.options import Options as CommonOptions
+from ..reports.pages import (
+    ablations,
+    agreement,
+    headline,
+    index,
+    loader,
+    ranking,
+    ranks,
+    recipes,
+    reliability,
+    search,
+    speed,
+)
+from ..system import records
+from ..system.comm import Communicator
+from ..system.machine import ROOT
+
+RESULTS = ROOT / "results"
+# see reports/pages/__init__.py
+MODULES = (recipes, search, agreement, ranking, ablations, speed, loader, reliability, ranks)
+
+
+@dataclass(frozen=True)
+class Options(CommonOptions):
+    """See `add_arguments`."""
+
+    device: str = ""  # nothing is computed
+    records: Path = RESULTS / "records"
+    output: Path = RESULTS
+    check: bool = False
+    no_plots: bool = False
+
+    def command(self) -> str:
+        """What regenerates the same pages."""
+        changed = [f" --{name} {getattr(self, name)}" for name in ("records", "output")
+                   if getattr(self, name) != getattr(Options, name)]
+        return index.COMMAND + "".join(changed)
+
+
+def main(options: Options, comm: Communicator) -> None:
+    """Write or check the pages (and pictures); leaves with status 1 where a page differs."""
+    found = records.read(options.records)
+    if not found:
+        raise OfaError(f"there is no record under {options.records}: name the folder records/ of a run")
+    pages = index.whole(found, MODULES, options.command())
+    if options.output.resolve() == RESULTS:
+        pages.update(headline.readme(ROOT / "README.md", found))
+    if options.check:
+        sys.exit(check(options, pages, len(found)))
+    files = {name: text.encode("utf-8") for name, text in pages.items()}
+    if not options.no_plots:
+        files.update(pictures(found))
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (options.output / name).write_bytes(content)
+        print(f"wrote {options.output / name}")
+
+
+def check(options: Options, pages: Dict[str, str], count: int) -> int:
+    """Say which pages differ from their `count` records; the exit status."""
+    names = index.differing(pages, options.output)
+    for name in names:
+        print(f"differs from its records: {options.output / name}")
+    print(f"run `{options.command()}` and commit the pages" if names else
+          f"{len(pages)} pages under {options.output} agree with {count} records")
+    return 1 if names else 0
+
+
+def pictures(found: List[dict]) -> Dict[str, bytes]:
+    """{file name: PNG} of all modules."""
+    from ..reports.plots import png  # here: matplotlib takes a second to import
+    return {name: png(figure) for module in MODULES if hasattr(module, "figures")
+            for name, figure in module.figures(found).items()}
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Those of `Options`."""
+    p.add_argument("--records", type=Path, default=Options.records,
+                   help="folder of JSON records (default: results/records)")
+    p.add_argument("--output", type=Path, default=Options.output,
+                   help="folder of the pages (default: results, and then README's table, too)")
+    p.add_argument("--check", action="store_true", help="write nothing, compare the pages (not the pictures)")
+    p.add_argument("--no-plots", action="store_true", help="write the pages only")
+
+
+COMMAND = Command("tables", __doc__, Options, add_arguments, main)

@@ -1,0 +1,54 @@
+"""Train an elastic network through the stages of progressive shrinking, up to a search space.
+
+    python runners/train.py --search-space K357_E0.6+0.8+1_D123
+    mpirun -n 4 python runners/train.py --search-space K357_E0.6+0.8+1_D123 --data /data/imagenet
+
+Stages whose result is there are skipped; an interrupted one goes on when the command is repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Optional
+
+from ..errors import OfaError
+from ..experiment.command import Command
+from ..experiment.options import RunOptions, add_accept_changes, add_run_options, open_run
+from ..experiment.run import Run
+from ..system.comm import Communicator
+
+
+@dataclass(frozen=True)
+class Options(RunOptions):
+    """See `add_arguments`."""
+
+    search_space: Optional[str] = None
+    only: bool = False
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Those of `Options`."""
+    add_run_options(p)
+    p.add_argument("--search-space", metavar="NAME",
+                   help="for example K357_E0.6+0.8+1_D123; not needed for a recipe of one stage")
+    p.add_argument("--only", action="store_true", help="just that stage, from its start's weights")
+    add_accept_changes(p)
+
+
+def main(options: Options, comm: Communicator) -> None:
+    """Train every stage up to the search space whose result is not there yet."""
+    run = open_run(options, comm)
+    run.up_to(options.search_space or only_space(run), options.only)
+
+
+def only_space(run: Run) -> str:
+    """The space of a recipe of one stage. Raises OfaError if there are several."""
+    spaces = [stage.space for stage in run.recipe.stages]
+    if len(spaces) > 1:
+        raise OfaError(f"recipe {run.recipe.name} has several stages: choose one by --search-space, "
+                       f"{' or '.join(spaces)}")
+    return spaces[0]
+
+
+COMMAND = Command("train", __doc__, Options, add_arguments, main)

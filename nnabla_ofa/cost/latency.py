@@ -1,0 +1,213 @@
+"""Latency on this device: each convolution of a space measured once, any subnet predicted by a sum.
+
+A table holds the times of every convolution (with its BN) that the subnets of a space are made of,
+and of a few whole networks, all timed in turn, one call each a round, in a new order every round: a
+drift of the machine falls on all alike, and a convolution finds its weights as cold as in a network.
+
+    latency of a subnet = sum of its convolutions' medians + overhead
+
+The overhead is the median difference of the whole networks from their sums: input layout, pooling,
+the graph's own bookkeeping. (A table a device as in ProxylessNAS, Cai et al., ICLR 2019, appendix B.)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import numpy as np
+
+from ..errors import OfaError
+from ..evaluation.statistics import agreement
+from ..layers import Layer, signature
+from ..model import Network
+from ..system.files import Location, write_atomically
+from ..system.machine import describe_run
+from .operations import Archs, Operations, Totals
+from .timing import (
+    ROUNDS,
+    Samples,
+    Setting,
+    interquartile_range,
+    measure,
+    median,
+    network_call,
+    operation_call,
+)
+
+REFERENCES = 8     # whole networks beside the operations
+CHECKED = 50       # other ones that the table's error is measured on
+
+
+@dataclass
+class Times:
+    """Samples of one image size: of operations, by `key`; of whole networks, by subnet.
+
+    overhead_ms: what a network costs beside its operations, None until all rounds are done.
+    check: the table's error on other networks, None until it is measured.
+    """
+
+    operations: Samples = field(default_factory=dict)
+    networks: Samples = field(default_factory=dict)
+    overhead_ms: Optional[float] = None
+    check: Optional[dict] = None
+
+
+def key(layer: Layer, side: int) -> str:
+    """The name of an operation in the table: what it computes, and the side of its input in pixels."""
+    return f"{signature(layer)} on {side}"
+
+
+@dataclass
+class LatencyTable:
+    """Latencies of one network's subnets in one setting; `about` says how they were measured."""
+
+    setting: Setting
+    network: dict
+    about: dict
+    sizes: Dict[int, Times] = field(default_factory=dict)
+    source: str = "this table"
+
+    def __post_init__(self):
+        self._totals: Dict[tuple, Totals] = {}
+
+    def predict(self, net: Network, archs: Archs, image_size: int) -> np.ndarray:
+        """(n,) milliseconds a batch. archs: as `Operations.rows` takes them. Raises OfaError for an
+        image size or an operation that the table lacks."""
+        times = self._times(image_size)
+        same = net.config, net.space, image_size
+        if same not in self._totals:
+            self._totals[same] = self._sums(times, Operations(net, image_size))
+        return self._totals[same](archs)[:, 0] + times.overhead_ms
+
+    def require(self, **asked) -> "LatencyTable":
+        """This table; OfaError names the first of `asked` (fields of `Setting`) that it is not for."""
+        for name, value in asked.items():
+            own = getattr(self.setting, name)
+            if own != value:
+                raise OfaError(f"{self.source} is a latency table for {name}={own}, not {name}={value}: "
+                               "use another file, or build one with runners/profile.py --build-table")
+        return self
+
+    def require_same(self, other: "LatencyTable") -> "LatencyTable":
+        """This table; OfaError unless `other` is of the same network in the same setting."""
+        for name in ("config", "space"):
+            if self.network[name] != other.network[name]:
+                raise OfaError(f"{self.source} is a latency table of another network, with {name} "
+                               f"{self.network[name]}: choose another file")
+        return self.require(**asdict(other.setting))
+
+    def build(self, net: Network, image_size: int, path: Location, rounds: int = ROUNDS) -> None:
+        """Measure what is missing at `image_size`; `path` is rewritten after each round."""
+        times = self.sizes.setdefault(image_size, Times())
+        mode, batch = net.mode(batch_stat=False), self.setting.batch_size
+        operations = Operations(net, image_size)
+        archs = net.space.sample_distinct(REFERENCES, np.random.default_rng(0))
+        distinct = {key(*part): part for layer, side in operations.all() for part in layer.parts_on(side)}
+        calls = {name: operation_call(*part, batch, mode) for name, part in distinct.items()}
+        whole = {str(arch): network_call(net, arch, image_size, batch) for arch in archs}
+        samples = {**times.operations, **times.networks}
+
+        def keep():
+            times.operations = {name: samples[name] for name in calls}
+            times.networks = {name: samples[name] for name in whole}
+            self.save(path)
+
+        measure({**calls, **whole}, rounds, samples, f"{image_size} pixels", keep)
+        measured = [median(samples[name]) for name in whole]
+        times.overhead_ms = median(measured - self._sums(times, operations)(archs)[:, 0])
+        self.save(path)
+
+    def check(self, net: Network, image_size: int, rounds: int = ROUNDS) -> dict:
+        """Predicted against measured latency of 50 random subnets; kept in `sizes[image_size].check`."""
+        archs = net.space.sample_distinct(CHECKED, np.random.default_rng(1))
+        predicted = self.predict(net, archs, image_size)
+        calls = {str(arch): network_call(net, arch, image_size, self.setting.batch_size) for arch in archs}
+        samples = measure(calls, rounds, say=f"{image_size} pixels")
+        measured = [median(samples[name]) for name in calls]
+        self._times(image_size).check = {
+            **agreement(predicted, measured)._asdict(), "subnets": list(calls), "rounds": rounds,
+            "predicted_ms": [round(float(ms), 4) for ms in predicted],
+            "measured_ms": [round(ms, 4) for ms in measured]}
+        return self._times(image_size).check
+
+    def spread(self, image_size: int) -> float:
+        """How unquiet the machine was: interquartile range / median of the whole networks' samples,
+        their median. (Other work hits a long call more often than a short one.)"""
+        return median([interquartile_range(ms) / median(ms)
+                       for ms in self._times(image_size).networks.values()])
+
+    def _times(self, image_size: int) -> Times:
+        if image_size not in self.sizes:
+            raise OfaError(f"{self.source} has no latencies at image size {image_size}, only at "
+                           f"{', '.join(map(str, sorted(self.sizes)))}: build it for that size, too")
+        if self.sizes[image_size].overhead_ms is None:
+            raise OfaError(f"{self.source} is not finished at image size {image_size}: repeat the "
+                           "command that builds it")
+        return self.sizes[image_size]
+
+    def _sums(self, times: Times, operations: Operations) -> Totals:
+        """Sums of the medians of a subnet's operations; OfaError names one that the table lacks."""
+        medians = {name: median(samples) for name, samples in times.operations.items()}
+
+        def value_of(layer, side):
+            names = [key(*part) for part in layer.parts_on(side)]
+            for name in names:
+                if name not in medians:
+                    raise OfaError(f"{self.source} is of another network or space ({self.network['space']}): "
+                                   f"it has no time of {name}. Build a table of this network")
+            return [sum(medians[name] for name in names)]
+
+        return Totals(operations, value_of, 1, np.float64)
+
+    # Files ----------------------------------------------------------------------------------
+
+    @classmethod
+    def new(cls, net: Network, setting: Setting, command: str, source: str) -> "LatencyTable":
+        """An empty table of `net` in `setting`."""
+        about = {name: value for name, value in describe_run(command, 0).items()
+                 if name in ("command", "commit", "versions", "machine", "date")}
+        network = {"config": asdict(net.config), "space": str(net.space)}
+        return cls(setting, json.loads(json.dumps(network)), about, source=source)  # as a file has it
+
+    def save(self, path: Location) -> None:
+        """Write the table as JSON, whole or not at all; medians and quartiles are there to be read."""
+        sizes = {}
+        for size, times in self.sizes.items():
+            sizes[size] = {"overhead_ms": times.overhead_ms, "check": times.check, **{
+                kind: [{"name": name, "median_ms": round(median(ms), 4),
+                        "iqr_ms": round(interquartile_range(ms), 4),
+                        "samples_ms": [round(one, 4) for one in ms]}
+                       for name, ms in getattr(times, kind).items()]
+                for kind in ("operations", "networks")}}
+        content = {"kind": "latency table", "setting": asdict(self.setting), "network": self.network,
+                   "about": self.about, "image_sizes": sizes}
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: Location) -> "LatencyTable":
+        """The table of a file that `save` wrote; OfaError if it is missing or damaged."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content["kind"] != "latency table":
+                raise ValueError(f"it is a {content['kind']}")
+            sizes = {int(size): Times(*(
+                {str(row["name"]): _positive(row["samples_ms"]) for row in kept[kind]}
+                for kind in ("operations", "networks")), kept["overhead_ms"], kept["check"])
+                for size, kept in content["image_sizes"].items()}
+            return cls(Setting(**content["setting"]), content["network"], content["about"], sizes,
+                       str(path))
+        except OSError as error:
+            raise OfaError(f"cannot read {path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise OfaError(f"{path} is not a latency table, or it is damaged ({error!r}): build it "
+                           "with runners/profile.py --build-table") from error
+
+
+def _positive(samples: list) -> List[float]:
+    if not samples or not all(isinstance(ms, float) and 0 < ms < math.inf for ms in samples):
+        raise ValueError(f"samples_ms holds {samples}")
+    return samples

@@ -1,0 +1,111 @@
+"""Timing of networks and layers on this device: many calls in turn, one of each a round."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Sequence
+
+import nnabla as nn
+import numpy as np
+from nnabla.ext_utils import import_extension_module
+from tqdm import tqdm
+
+from .. import kernels
+from ..errors import OfaError
+from ..layers import Mode, Part, on_cpu
+from ..model import AnyNetwork, Frozen
+from ..nets import Arch
+from ..system import machine
+
+ROUNDS, WARM_UP = 30, 3
+Samples = Dict[str, List[float]]  # what -> milliseconds, one a round
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a latency holds for. processor: model of the CPU or GPU; kernels: "fast" or "nnabla"."""
+
+    device: str
+    processor: str
+    threads: int
+    batch_size: int
+    kernels: str
+
+    @classmethod
+    def here(cls, net: AnyNetwork, threads: int, batch_size: int) -> "Setting":
+        """That of NNabla's current context. Raises OfaError for threads that its kernels cannot have."""
+        if batch_size < 1:
+            raise OfaError(f"batch_size={batch_size} is not 1 or more")
+        fast = net.mode(batch_stat=False).fast
+        if not fast and on_cpu() and threads != 1:
+            raise OfaError(f"threads={threads}: NNabla's own CPU functions run on 1 thread")
+        return cls(nn.get_current_context().backend[0].replace(":float", ""),
+                   machine.cpu() if on_cpu() else str(machine.gpu()), threads, batch_size,
+                   "fast" if fast else "nnabla")
+
+    def apply(self) -> None:
+        """Let the fused functions run on this many threads from now on."""
+        if self.kernels == "fast":
+            kernels.set_threads(self.threads)
+
+
+def measure(calls: Dict[str, Callable[[], None]], rounds: int, samples: Optional[Samples] = None,
+            say: str = "measuring", after_round: Callable[[], None] = lambda: None) -> Samples:
+    """Time each call once a round until it has `rounds` samples; those given are added to."""
+    if rounds < 1:
+        raise OfaError(f"rounds={rounds} is not 1 or more")
+    samples = {} if samples is None else samples
+    for name in calls:
+        samples.setdefault(name, [])
+    due = {name: call for name, call in calls.items() if len(samples[name]) < rounds}
+    order = np.random.default_rng(0)
+    for call in list(due.values()) * WARM_UP:
+        call()
+    with tqdm(total=sum(rounds - len(samples[name]) for name in due), desc=say, unit="call") as bar:
+        while due:
+            for name in order.permutation(list(due)).tolist():
+                start = time.perf_counter()
+                due[name]()
+                samples[name].append(1e3 * (time.perf_counter() - start))
+                bar.update()
+            after_round()
+            due = {name: call for name, call in due.items() if len(samples[name]) < rounds}
+    return samples
+
+
+def network_call(net: AnyNetwork, arch: Optional[Arch], size: int, batch_size: int) -> Callable[[], None]:
+    """The stand-alone subnet on a batch of noise: images in, logits out."""
+    shape = (batch_size, 3, size, size)
+    images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    graph = Frozen(net.extract(arch))
+    return lambda: graph(images)
+
+
+def operation_call(layer: Part, side: int, batch_size: int, mode: Mode) -> Callable[[], None]:
+    """One layer on a batch of noise in the trunk's layout, with new weights."""
+    shape = (layer.w_in, side, side)
+    shape = (*shape, batch_size) if mode.fast else (batch_size, *shape)
+    x = nn.Variable.from_numpy_array(
+        np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+    x.persistent = True  # else the first call frees it, and later ones compute on what is found there
+    with nn.parameter_scope("", OrderedDict()):
+        y = layer.build(x, mode)
+
+    def call():
+        y.forward(clear_buffer=True)
+        if not on_cpu():  # a GPU's forward returns before it has computed
+            context = nn.get_current_context()
+            import_extension_module(context.backend[0].partition(":")[0]).synchronize(
+                device_id=context.device_id)
+    return call
+
+
+def median(samples: Sequence[float]) -> float:
+    return float(np.median(samples))
+
+
+def interquartile_range(samples: Sequence[float]) -> float:
+    """Between the quartiles of (n,) samples."""
+    return float(np.subtract(*np.percentile(samples, [75, 25])))

@@ -1,0 +1,44 @@
+"""Which images, and what is done to them, as settings: a recipe's `data`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional, Tuple
+
+from ..errors import require
+from .augment import Augment
+from .backends import BACKENDS
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, at which sizes.
+
+    source: "digits" or a folder; None: the user names it (--data or OFA_DATA).
+    image_sizes: sides in pixels that training draws from; valid_sizes: those reported on.
+    held_out: fraction of the training set kept for choosing. train_images: how many of the others to
+    learn from, drawn by the seed, classes evenly; None: all. calibration_images: for BN statistics.
+    max_unreadable: fraction of the images that may be unreadable before a run stops.
+    """
+
+    source: Optional[str] = None
+    image_sizes: Tuple[int, ...] = (128, 160, 192, 224)
+    valid_sizes: Tuple[int, ...] = (160, 224)
+    held_out: float = 0.01
+    train_images: Optional[int] = None
+    calibration_images: int = 2048
+    augment: Augment = field(default_factory=Augment)
+    workers: int = 2
+    max_unreadable: float = 0.001
+    backend: str = "opencv"
+
+    def __post_init__(self):
+        require(self, "data", {
+            "image_sizes": (min(self.image_sizes, default=0) >= 1, "one or more positive integers"),
+            "valid_sizes": (min(self.valid_sizes, default=0) >= 1, "one or more positive integers"),
+            "held_out": (0 < self.held_out < 1, "between 0 and 1"),
+            "train_images": (self.train_images is None or self.train_images >= 1, "1 or more"),
+            "calibration_images": (self.calibration_images >= 1, "1 or more"),
+            "workers": (self.workers >= 0, "0 or more"),
+            "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)"),
+            "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}")})

@@ -1,0 +1,67 @@
+"""A command: what it is called, what it takes, what it does; and how it ends.
+
+A user's error becomes one line and exit status 2, on all ranks of mpirun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any, Callable, NoReturn, Optional, Sequence, Type
+
+from ..errors import OfaError
+from ..system import interrupt
+from ..system.comm import Communicator, Single, connect
+from .options import Options, from_namespace
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command line.
+
+    Args:
+        name: As in `python -m nnabla_ofa NAME` and `runners/NAME.py`.
+        doc: What it does; the first line is its help.
+        options: The frozen values that its arguments become.
+        add_arguments: Adds them to a parser.
+        main: (options, ranks) -> None.
+    """
+
+    name: str
+    doc: str
+    options: Type[Options]
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    main: Callable[[Any, Communicator], None]
+
+    def run(self, argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
+        """Parse the arguments (default: the process's) and do the work; leaves with a status if it fails."""
+        parser = argparse.ArgumentParser(
+            prog=prog, description=self.doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_arguments(parser)
+        options = from_namespace(self.options, parser.parse_args(argv))
+        comm: Optional[Communicator] = None
+        try:
+            with interrupt.between_functions():
+                comm = connect(options.device) if options.device else Single()
+                self.main(options, comm)
+        except KeyboardInterrupt:
+            fail(comm, "interrupted: training and search go on when their command is repeated", 130)
+        except OfaError as error:
+            fail(comm, f"error: {error}", 2)
+        except OSError as error:  # a file or folder that cannot be read or written
+            fail(comm, f"error: {error.filename or 'writing'}: {error.strerror or error}", 2)
+        except Exception:  # a defect: show it whole, but do not leave the other ranks waiting
+            fail(comm, traceback.format_exc(), 1)
+
+
+def fail(comm: Optional[Communicator], message: str, status: int) -> NoReturn:
+    """Print `message` and leave; under mpirun stop the other ranks, too."""
+    if comm is not None:  # ranks that fail alike: the first says so, and stops the others meanwhile
+        time.sleep(min(comm.rank, 5))
+    print(message, file=sys.stderr, flush=True)
+    if comm is not None and comm.size > 1:
+        comm.abort(status)
+    sys.exit(status)

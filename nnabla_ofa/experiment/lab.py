@@ -1,0 +1,116 @@
+"""A recipe's data, opened: what training, choosing and reporting see."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..data import Dataset, Key, calibration_indices, open_dataset, split
+from ..evaluation import Images, Result, calibrate, evaluate_archs
+from ..model import AnyNetwork
+from ..nets import Arch
+from ..system.comm import Communicator, require_agreement
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Images of each use.
+
+    Args:
+        recipe, seed: Which images, and how they are split.
+        comm: The ranks.
+        classes: Names of the labels.
+        train: Images to learn from.
+        valid: Held out of the training set, for choosing.
+        test: For reporting only.
+        calibration: Augmented training images that BN statistics come from.
+    """
+
+    recipe: Recipe
+    seed: int
+    comm: Communicator
+    classes: Tuple[str, ...]
+    train: Dataset
+    valid: Images
+    test: Images
+    calibration: Images
+
+    @classmethod
+    def open(cls, recipe: Recipe, seed: int, comm: Communicator) -> "Lab":
+        """Open the recipe's data. Raises OfaError for data that do not fit, or that ranks see differently."""
+        data = recipe.data
+        everything, test = open_dataset(str(data.source), data.max_unreadable)
+        train, valid = split(everything, data.held_out, seed)
+        if data.train_images and data.train_images < len(train):
+            _, train = split(train, data.train_images / len(train), seed)
+        lab = cls(recipe, seed, comm, everything.classes, train, _images(recipe, valid),
+                  _images(recipe, test), _calibration(recipe, train, data.calibration_images, seed))
+        require_agreement(comm, "recipes, seeds or data", repr((
+            replace(recipe, data=replace(data, source=None, workers=0)), seed, lab.classes,
+            lab.fingerprint(), labels_checksum(test.labels))))
+        return lab
+
+    def with_calibration(self, count: int) -> "Lab":
+        """The same data, with BN statistics from `count` images."""
+        return replace(self, calibration=_calibration(self.recipe, self.train, count, self.seed))
+
+    def fingerprint(self) -> Dict[str, object]:
+        """The data's part of what must not change in a resumed run."""
+        return {"data.images": len(self.train), "data.classes": len(self.classes),
+                "data.labels": labels_checksum(self.train.labels)}
+
+    def judge(self, net: AnyNetwork, archs: Sequence[Optional[Arch]], size: int, on: str = "test"
+              ) -> List[Result]:
+        """Results of archs at `size` pixels on the "test" or "valid" images."""
+        calibration = None if self.recipe.train.running_statistics else self.calibration
+        return evaluate_archs(net, archs, size, calibration, {"test": self.test, "valid": self.valid}[on],
+                              self.comm)
+
+    def calibrated(self, net: AnyNetwork, arch: Optional[Arch], size: int) -> AnyNetwork:
+        """The stand-alone subnet with BN statistics of `size` pixels."""
+        subnet = net.extract(arch)
+        if not self.recipe.train.running_statistics:
+            calibrate(subnet, self.calibration.batches(size, self.comm), self.calibration.count(), self.comm)
+        return subnet
+
+    def rows(self, net: AnyNetwork, archs: Sequence[Optional[Arch]], on: str = "test",
+             say: Callable[[str], None] = print, sizes: Sequence[int] = ()) -> List[dict]:
+        """Record rows of archs.
+
+        Args:
+            net: Whose subnets they are.
+            archs: None stands for the largest.
+            on: "test" or "valid".
+            say: Receives each result as it comes.
+            sizes: Pixels a side; none: the recipe's `valid_sizes`.
+        """
+        found = []
+        for size in sizes or self.recipe.data.valid_sizes:
+            for arch, result in zip(archs, self.judge(net, archs, size, on)):
+                arch, cost = net.arch(arch), net.cost(arch, size)
+                found.append({"subnet": str(arch), "image_size": size, "split": on, **result._asdict(),
+                              "parameters": cost.parameters, "macs": cost.macs})
+                say(f"{arch.short()} at {size}: {cost.parameters / 1e6:.2f} M parameters, "
+                    f"{cost.macs / 1e6:.1f} M MACs")
+                say(result.line())
+        return found
+
+
+def labels_checksum(labels: np.ndarray) -> int:
+    """CRC-32 of the labels of images, in their order."""
+    return zlib.crc32(np.ascontiguousarray(labels).tobytes())
+
+
+def _images(recipe: Recipe, dataset: Dataset, indices: Optional[np.ndarray] = None,
+            key: Optional[Key] = None) -> Images:
+    indices = np.arange(len(dataset)) if indices is None else indices
+    return Images(dataset, indices, recipe.data.augment, recipe.train.batch_size, recipe.data.workers,
+                  recipe.data.backend, key)
+
+
+def _calibration(recipe: Recipe, train: Dataset, count: int, seed: int) -> Images:
+    return _images(recipe, train, calibration_indices(len(train), count, seed), (seed, "calibration", 0))

@@ -1,0 +1,207 @@
+"""What command lines say, as frozen values: their common arguments, and what these mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Callable, Mapping, Optional, Tuple, Type, TypeVar
+
+from .. import kernels as fused_functions
+from ..errors import OfaError
+from ..formats import load
+from ..layers import on_cpu
+from ..model import AnyNetwork
+from ..system.comm import Communicator
+from ..system.record_rules import check_name
+from .lab import Lab
+from .parse import default_recipe, from_settings, load_recipe
+from .recipe import Recipe
+from .run import Run
+
+O = TypeVar("O", bound="Options")  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every command on networks takes; see `add_options`. device: "" where nothing is computed."""
+
+    seed: Optional[int] = None
+    device: str = "auto"
+    kernels: str = "auto"
+    overrides: Tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunOptions(Options):
+    """What every command on data takes, and what only some do; see `add_run_options`.
+
+    name: of the record. save: a file that the work ends with. accept_changes: as of `Run`.
+    """
+
+    recipe: Optional[str] = None
+    data: Optional[str] = None
+    output: Optional[Path] = None
+    name: Optional[str] = None
+    save: Optional[Path] = None
+    accept_changes: bool = False
+
+
+@dataclass(frozen=True)
+class WeightsOptions(RunOptions):
+    """What every command on a trained network takes. image_size: pixels, none for the recipe's."""
+
+    weights: Path = Path()
+    image_size: Tuple[int, ...] = ()
+
+
+def from_namespace(kind: Type[O], namespace: argparse.Namespace) -> O:
+    """The options of an argparse namespace, lists as tuples."""
+    found = {key: tuple(value) if isinstance(value, list) else value
+             for key, value in vars(namespace).items()}
+    given = {field.name: found[field.name] for field in fields(kind) if field.name in found}
+    return kind(**{key: () if value is None and kind.__dataclass_fields__[key].default == () else value
+                   for key, value in given.items()})
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """The type of an argument that is an integer, `minimum` or more."""
+    def integer(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text} is not an integer of {minimum} or more")
+        return int(text)
+    return integer
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The arguments of `Options`."""
+    p.add_argument("--seed", type=at_least(0), help="of everything drawn (default: 0, or as --weights)")
+    p.add_argument("--device", default="auto",
+                   help="cpu, cudnn, cudnn:half, or auto (default): cudnn where there is a GPU")
+    p.add_argument("--kernels", choices=("auto", "fast", "nnabla"), default="auto",
+                   help="fused CPU functions, NNabla's own, or fused where they work")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                   help="override a value of the recipe, for example train.momentum=0.8; repeatable")
+
+
+def add_run_options(p: argparse.ArgumentParser, output: str = "") -> None:
+    """The arguments of `RunOptions` that all commands on data take.
+
+    output: what the file of a required --output is; else that is the folder of the run.
+    """
+    add_options(p)
+    p.add_argument("--recipe", help="name under args/ or path of a YAML file (default: that of the data, "
+                   f"as {default_recipe('cifar10')} of cifar10, else {default_recipe('other data')}; without "
+                   f"data {default_recipe(None)})")
+    p.add_argument("--data", help="dataset folder, or digits (default: what the recipe or the weights say, "
+                   "else OFA_DATA)")
+    p.add_argument("--output", type=Path, required=bool(output),
+                   help=output or "folder of the run (default: runs/<recipe>)")
+
+
+def add_accept_changes(p: argparse.ArgumentParser) -> None:
+    """The argument of `Run.accept_changes`."""
+    p.add_argument("--accept-changes", action="store_true",
+                   help="resume although recipe or data changed since the checkpoint")
+
+
+# What they mean ----------------------------------------------------------------------------------
+
+def command_line() -> str:
+    """This command as a record names it."""
+    program, *arguments = sys.argv
+    if Path(program).name == "__main__.py":
+        program = f"-m {Path(program).parent.name}"
+    else:
+        program = shlex.quote(program)
+    return " ".join(["python", program, *map(shlex.quote, arguments)])
+
+
+def data_of_environment() -> Optional[str]:
+    """What the variable OFA_DATA names, None where it is unset or empty."""
+    return os.environ.get("OFA_DATA") or None
+
+
+def choose_recipe(options: RunOptions, trained_with: Optional[Mapping[str, Any]] = None) -> Recipe:
+    """The recipe that the options mean, its data source filled in.
+
+    trained_with: settings inside a weights file, which serve where no recipe is named.
+    """
+    if options.recipe or not trained_with:
+        recipe = load_recipe(options.recipe or default_recipe(options.data or data_of_environment()),
+                             options.overrides)
+    else:
+        recipe = from_settings(dict(trained_with), options.overrides, "the recipe in the weights file")
+    source = options.data or recipe.data.source or data_of_environment()
+    if source is None:
+        raise OfaError(f"recipe {recipe.name} needs a dataset: give --data FOLDER (train/<class>/* and "
+                       "val/<class>/*) or set OFA_DATA")
+    return replace(recipe, data=replace(recipe.data, source=source))
+
+
+def recipe_line(options: RunOptions, recipe: Recipe) -> str:
+    """The first line printed: which recipe and data, and how to get the other."""
+    chosen = "chosen by --recipe" if options.recipe else "the default"
+    if recipe.data.source == "digits":
+        other = f"ImageNet: --data FOLDER or OFA_DATA, recipe {default_recipe('imagenet')}"
+    else:
+        other = f"the embedded digits: --recipe {default_recipe(None)} --data digits"
+    return f"recipe {recipe.name} ({chosen}) on {recipe.data.source}; for {other}"
+
+
+def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Mapping[str, Any]] = None
+             ) -> Run:
+    """Recipe and data of the options, as a `Run`."""
+    if options.name:
+        check_name("--name", options.name)  # now, not when the work is done
+    if options.save and comm.rank == 0:  # which is to write it
+        require_writable(options.save.parent)
+    recipe = choose_recipe(options, trained_with)
+    if comm.rank == 0 and not trained_with:
+        print(recipe_line(options, recipe), flush=True)
+    check_kernels(options, comm)
+    return Run(Lab.open(recipe, options.seed or 0, comm), options.output or Path("runs") / recipe.name,
+               command_line(), options.kernels, options.accept_changes)
+
+
+def open_network(options: WeightsOptions, comm: Communicator) -> Tuple[AnyNetwork, Run]:
+    """The network of --weights, and a `Run` on the data and with the seed that it was trained with.
+
+    --image-size, where a command has it, replaces the recipe's valid_sizes. OfaError if network and
+    data differ in their classes.
+    """
+    if options.image_size:
+        sizes = f"data.valid_sizes={list(options.image_size)}"
+        options = replace(options, overrides=(*options.overrides, sizes))
+    net = load(options.weights)
+    if options.seed is None:  # another seed would hold out images that the network has learned from
+        options = replace(options, seed=net.info.get("seed", 0))
+    run = open_run(options, comm, net.info.get("recipe"))
+    classes, learned = list(run.lab.classes), list(net.info.get("classes", run.lab.classes))
+    if net.config.classes != len(classes) or learned != classes:
+        raise OfaError(f"{options.weights} has {net.config.classes} classes ({', '.join(learned[:3])}, ...), "
+                       f"{run.recipe.data.source} has {len(classes)} ({', '.join(classes[:3])}, ...): name "
+                       "the data it was trained on with --data")
+    net.kernels = options.kernels
+    return net, run
+
+
+def check_kernels(options: Options, comm: Communicator) -> None:
+    """Say so where the fused CPU functions would serve and cannot; OfaError if they were asked for."""
+    reason = fused_functions.unavailable_reason() if options.kernels != "nnabla" else None
+    if reason and options.kernels == "fast":
+        raise OfaError(f"--kernels fast is not possible: {reason}; use --kernels auto or nnabla")
+    if reason and on_cpu() and comm.rank == 0:
+        print(f"the fused CPU functions are not usable ({reason}): plain NNabla serves, many times "
+              "slower", flush=True)
+
+
+def require_writable(folder: Path) -> None:
+    """OSError, before the work, where its result could not be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass

@@ -1,0 +1,76 @@
+"""ONNX, by way of an NNP file and nnabla-converter; onnxruntime reads it back.
+
+What this needs is not part of requirements.txt: see requirements-onnx.txt.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Callable, Mapping, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from ..errors import OfaError
+from ..model import AnyNetwork
+from ..system.files import Location
+from . import nnp
+from .nnp import INPUT, silence
+
+OPSET, IR_VERSION = 13, 7  # of ONNX 1.8 (2020): old enough for every runtime
+INSTALL = "pip install --no-deps -r requirements-onnx.txt"
+
+
+class Packages(NamedTuple):
+    """Modules and classes of the extra packages."""
+
+    onnx: object
+    onnxruntime: object
+    importer: type
+    exporter: type
+
+
+def packages() -> Packages:
+    """The extra packages; OfaError names the command that installs them."""
+    try:
+        with silence():
+            import onnx
+            import onnxruntime
+            from nnabla.utils.converter.nnabla import NnpImporter
+            from nnabla.utils.converter.onnx import OnnxExporter
+    except ImportError as error:
+        raise OfaError(f"ONNX needs packages that are not here ({error}): {INSTALL}") from error
+    return Packages(onnx, onnxruntime, NnpImporter, OnnxExporter)
+
+
+def save(net: AnyNetwork, path: Location, about: Mapping, size: int, fold: bool = False,
+         batch_size: Optional[int] = None) -> None:
+    """As `nnp.save`; `about` goes to metadata_props, values that are no text as JSON."""
+    use, between = packages(), Path(path).with_suffix(".nnp")
+    nnp.save(net, between, about, size, fold, batch_size or 1)
+    with silence():
+        proto = use.importer(str(between), expand_network=True, executor_index=None).execute()
+        use.exporter(proto, batch_size or 1, IR_VERSION, opset=str(OPSET)).execute(str(path))
+    between.unlink()
+    model = use.onnx.load(str(path))
+    if batch_size is None:  # no node of ours has it in a constant
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = "N"
+    use.onnx.helper.set_model_props(
+        model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()})
+    use.onnx.checker.check_model(model, full_check=True)
+    use.onnx.save(model, str(path))
+
+
+def load(path: Location, about: Optional[Mapping] = None) -> Callable[[np.ndarray], np.ndarray]:
+    """The network of a file as onnxruntime runs it on the CPU: images (N, 3, H, W) -> logits."""
+    session = packages().onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {INPUT: images})[0]
+
+
+def usage(path: str, about: Mapping) -> Tuple[str, str, str]:
+    """See `export.Format`."""
+    return ("import onnxruntime",
+            f"net = onnxruntime.InferenceSession({path!r}); "
+            'classes = json.loads(net.get_modelmeta().custom_metadata_map["classes"])',
+            f'y = net.run(None, {{"{INPUT}": x}})[0]')

@@ -1,0 +1,93 @@
+"""Batch normalisation of a convolution's output: parameters, graph, slices, folding.
+
+Elastic in its width: a subnet uses the first channels, or all of them in an order of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, Mapping, Optional, Tuple
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+
+from .base import Arrays, Mode, Parameter, rows, stored
+
+KEYS = ("gamma", "beta", "mean", "var")
+
+
+def bn_parameters(name: str, width: int) -> Dict[str, Parameter]:
+    """The stored arrays of the BN of layer `name`, each (1, width, 1, 1)."""
+    shape = (1, width, 1, 1)
+    return {f"{name}/bn/gamma": Parameter(shape, "ones"),
+            f"{name}/bn/beta": Parameter(shape, "zeros"),
+            f"{name}/bn/mean": Parameter(shape, "zeros", "mean"),
+            f"{name}/bn/var": Parameter(shape, "ones", "variance")}
+
+
+def bn_variables(name: str, width: int) -> Dict[str, nn.Variable]:
+    """The variables of these arrays, by the last part of their names."""
+    found = {}
+    for key in KEYS:
+        full = f"{name}/bn/{key}"
+        found[key] = stored(full, lambda full=full: bn_parameters(name, width)[full])  # type: ignore[misc]
+    return found
+
+
+def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: Mode,
+                        order: Optional[np.ndarray] = None) -> nn.Variable:
+    """BN over the first `width` of `full` stored channels, or all of them taken in `order`.
+
+    Args:
+        x: (N, width, H, W).
+        name: Of the layer that owns the BN.
+        full, width: Stored and active channels.
+        mode: Which statistics normalise, and who receives those of the batch.
+        order: Integers (full,), the stored channel of each output channel; None for the first ones.
+    """
+    own = bn_variables(name, full)
+    gamma, beta = (rows(own[key], width, order, axis=1) for key in ("gamma", "beta"))
+    if not mode.batch_stat:
+        mean, var = (_constant(own[key], width, order) for key in ("mean", "var"))
+        return F.batch_normalization(x, beta, gamma, mean, var, eps=mode.bn_eps, batch_stat=False)
+    mean, var = (own["mean"], own["var"]) if mode.track else (None, None)
+    found = F.batch_normalization(x, beta, gamma, mean, var, decay_rate=mode.bn_decay, eps=mode.bn_eps,
+                                  batch_stat=True, output_stat=mode.statistics is not None)
+    if mode.statistics is None:  # nobody asks for the moments: cuDNN has no function that gives them
+        return found
+    y, *moments = found
+    mode.statistics[f"{name}/bn"] = tuple(moments)
+    return y
+
+
+def _constant(variable: nn.Variable, width: int, order: Optional[np.ndarray]) -> nn.Variable:
+    """As `rows`, of what BN refuses to take from another function: a copy, or itself if it is whole."""
+    if order is None and variable.shape[1] == width:
+        return variable
+    return nn.Variable.from_numpy_array(variable.d[:, :width] if order is None else variable.d[:, order])
+
+
+def slice_bn(arrays: Mapping[str, np.ndarray], name: str, active) -> Arrays:
+    """The BN's arrays of a stand-alone layer; active: index of the channels that it uses."""
+    return {f"{name}/bn/{key}": arrays[f"{name}/bn/{key}"][:, active] for key in KEYS}
+
+
+def permute_bn(arrays: Arrays, name: str, order: np.ndarray) -> None:
+    """Give the BN's channels in `order`; changes `arrays`."""
+    for key in KEYS:
+        arrays[f"{name}/bn/{key}"] = arrays[f"{name}/bn/{key}"][:, order]
+
+
+def folded_convolution(arrays: Mapping[str, np.ndarray], name: str, convolution: str, eps: float
+                       ) -> Tuple[np.ndarray, np.ndarray]:
+    """Weights and bias of a convolution with its BN: W' x + b = BN(W x).
+
+    Args:
+        arrays: Those of a stand-alone layer.
+        name, convolution: Of the layer, and of the convolution in it that its BN follows.
+        eps: What BN adds to the variance.
+    """
+    gamma, beta, mean, var = (arrays[f"{name}/bn/{key}"].ravel().astype(np.float64) for key in KEYS)
+    scale = gamma / np.sqrt(var + eps)
+    weight = arrays[f"{name}/{convolution}/W"] * scale.astype(np.float32).reshape(-1, 1, 1, 1)
+    return weight, (beta - mean * scale).astype(np.float32)

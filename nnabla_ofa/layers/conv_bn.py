@@ -1,0 +1,137 @@
+"""Convolution and BN, elastic in both widths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Mapping, Optional, Tuple
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+
+from ..kernels import Folded
+from ..kernels import Layer as KernelLayer
+from . import fused
+from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stored
+from .batch_norm import (
+    batch_normalization,
+    bn_parameters,
+    bn_variables,
+    folded_convolution,
+    permute_bn,
+    slice_bn,
+)
+
+
+@dataclass(frozen=True)
+class ConvBn:
+    """[conv kernel x kernel / stride with "same" padding, BN, + residual, ReLU].
+
+    full_in, full_out: stored widths, 0 for those that are active. segments, reads, writes: as of
+    `base.Part`.
+    """
+
+    name: str
+    w_in: int
+    w_out: int
+    kernel: int
+    stride: int = 1
+    relu_out: bool = False
+    full_in: int = 0
+    full_out: int = 0
+    segments: Tuple[int, ...] = ()
+    reads: str = ""
+    writes: str = ""
+
+    CHAINS = False  # whether `kernels.block` takes several of these as one function
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full_in", self.full_in or self.w_in)
+        object.__setattr__(self, "full_out", self.full_out or self.w_out)
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """See `base.Layer`."""
+        shape = (self.full_out, self.full_in, self.kernel, self.kernel)
+        return {f"{self.name}/conv/W": Parameter(shape, "he", decay=True),
+                **bn_parameters(self.name, self.full_out)}
+
+    def build(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable] = None) -> nn.Variable:
+        """(N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride)); residual: as the output."""
+        if mode.fast:
+            return fused.block(x, (), self, mode, relu_out=self.relu_out, residual=residual)
+        weight = rows(self._stored("conv/W"), self.w_out, None)
+        weight = weight if self.w_in == self.full_in else weight[:, :self.w_in]
+        bias = self._stored("conv/b") if mode.folded else None
+        y = F.convolution(x, weight, bias, pad=(self.kernel // 2,) * 2, stride=(self.stride,) * 2)
+        if not mode.folded:
+            y = batch_normalization(y, self.name, self.full_out, self.w_out, mode)
+        y = y if residual is None else y + residual
+        return F.relu(y) if self.relu_out else y
+
+    def cost(self, side: int) -> Tuple[Cost, int]:
+        """See `base.Layer`."""
+        side = -(-side // self.stride)
+        outputs = self.w_out * side * side
+        macs = outputs * self.w_in * self.kernel ** 2
+        return counted(self) + Cost(macs=macs, activations=outputs), side
+
+    def parts(self) -> Tuple["ConvBn", ...]:
+        """Itself."""
+        return (self,)
+
+    stored_parts = parts
+
+    def parts_on(self, side: int) -> Tuple[Tuple["ConvBn", int], ...]:
+        """Itself."""
+        return ((self, side),)
+
+    # On the CPU ---------------------------------------------------------------------------------
+
+    def kernel_layer(self, mode: Mode) -> KernelLayer:
+        """Its variables, as `kernels.block` takes them."""
+        bn = bn_variables(self.name, self.full_out)
+        return KernelLayer(self._stored("conv/W"), bn["gamma"], bn["beta"], stride=self.stride,
+                             w_out=self.w_out, running=(bn["mean"], bn["var"]) if mode.track else None)
+
+    def constant_layer(self, mode: Mode) -> Folded:
+        """Its weights as they are now, those of its subnet alone, BN folded in."""
+        own = self.slice(fused.current_values(self))
+        return Folded(*folded_convolution(own, self.name, "conv", mode.bn_eps), stride=self.stride)
+
+    def active_order(self) -> Optional[np.ndarray]:
+        """None: the stored order is the output's."""
+        return None
+
+    # Weights as arrays --------------------------------------------------------------------------
+
+    def slice(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """See `base.Part`."""
+        weight = arrays[f"{self.name}/conv/W"][:self.w_out, :self.w_in]
+        return {f"{self.name}/conv/W": weight, **slice_bn(arrays, self.name, self.active_rows(arrays))}
+
+    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
+        """See `base.Part`."""
+        weight, bias = folded_convolution(arrays, self.name, "conv", eps)
+        return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
+
+    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+        """See `base.Part`."""
+        return slice(self.w_out)
+
+    def importance(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `base.Part`."""
+        return np.abs(arrays[f"{self.name}/conv/W"]).sum(axis=(0, 2, 3))
+
+    def permute_inputs(self, arrays: Arrays, order: np.ndarray) -> None:
+        """See `base.Part`."""
+        arrays[f"{self.name}/conv/W"] = arrays[f"{self.name}/conv/W"][:, order]
+
+    def permute_outputs(self, arrays: Arrays, order: np.ndarray) -> None:
+        """See `base.Part`."""
+        order = np.concatenate([order, np.arange(len(order), self.full_out)])
+        arrays[f"{self.name}/conv/W"] = arrays[f"{self.name}/conv/W"][order]
+        permute_bn(arrays, self.name, order)
+
+    def _stored(self, key: str) -> nn.Variable:
+        name = f"{self.name}/{key}"
+        return stored(name, lambda: parameters(self)[name])

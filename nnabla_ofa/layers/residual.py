@@ -1,0 +1,74 @@
+"""A residual block: units in a row beside a shortcut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple, Union
+
+import nnabla as nn
+import nnabla.functions as F
+
+from . import fused
+from .base import Cost, Mode, Parameter, parameters
+from .conv_bn import ConvBn
+from .separable import Separable
+
+Unit = Union[ConvBn, Separable]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """units, then max-pool 3x3/2 where `pool`, plus the input (through `skip` where given).
+
+    Without `pool` the last unit's final ReLU comes after the addition. idle: a skip convolution that
+    only other subnets of the space use: its weights are stored, this subnet has an identity instead.
+    """
+
+    units: Tuple[Unit, ...]
+    skip: Optional[ConvBn] = None
+    pool: bool = False
+    idle: Optional[ConvBn] = None
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """See `base.Layer`."""
+        return {name: p for part in self.stored_parts() for name, p in parameters(part).items()}
+
+    def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        """(N, C, H, W) -> (N, C', H, W); with `pool` ceil(H / 2) x ceil(W / 2)."""
+        last = self.units[-1]
+        if mode.fast and last.CHAINS:
+            return fused.block(x, self.units, self.skip, mode, relu_out=last.relu_out,
+                               pool=self.pool, identity=self.skip is None)
+        y, shortcut = x, self.skip.build(x, mode) if self.skip else x
+        for unit in self.units[:-1]:
+            y = unit.build(y, mode)
+        y = last.build(y, mode, None if self.pool else shortcut)
+        if not self.pool:
+            return y
+        return F.max_pooling(y, (3, 3), (2, 2), pad=(1, 1)) + shortcut
+
+    def cost(self, side: int) -> Tuple[Cost, int]:
+        """See `base.Layer`."""
+        total, inner = Cost(), side
+        for unit in self.units:
+            part, inner = unit.cost(inner)
+            total += part
+        if self.skip:
+            total += self.skip.cost(side)[0]
+        return total, -(-inner // 2) if self.pool else inner
+
+    def parts(self) -> Tuple[Unit, ...]:
+        """Its units and, where it has one, its skip convolution."""
+        return (*self.units, *((self.skip,) if self.skip else ()))
+
+    def parts_on(self, side: int) -> Tuple[Tuple[Unit, int], ...]:
+        """See `base.Layer`."""
+        found: List[Tuple[Unit, int]] = [(self.skip, side)] if self.skip else []
+        for unit in self.units:
+            found.append((unit, side))
+            side = unit.cost(side)[1]
+        return tuple(found)
+
+    def stored_parts(self) -> Tuple[Unit, ...]:
+        """See `base.Layer`."""
+        return (*self.parts(), *((self.idle,) if self.idle else ()))

@@ -1,0 +1,194 @@
+"""Depthwise and pointwise convolution with BN, elastic in kernel size and in both widths.
+
+A smaller kernel is the centre of the next larger one times a learned matrix, which all channels of the
+layer share (Cai et al., ICLR 2020, section 3.3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Dict, Mapping, Optional, Tuple
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+
+from ..kernels import Folded
+from ..kernels import Layer as KernelLayer
+from . import fused
+from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stored
+from .batch_norm import (
+    batch_normalization,
+    bn_parameters,
+    bn_variables,
+    folded_convolution,
+    permute_bn,
+    slice_bn,
+)
+
+
+@dataclass(frozen=True)
+class Separable:
+    """[ReLU, depthwise, pointwise, BN, + residual, ReLU].
+
+    kernels: every kernel size that the stored weights serve, ascending; `kernel` is the active one.
+    full_in, full_out: stored widths. ordered: an `order` index is stored beside the weights
+    (channel sorting moved their rows); restore: this layer is its block's output now, so row j of
+    its output is row order[j] of the stored weights. segments, reads, writes: as of `base.Part`.
+    """
+
+    name: str
+    w_in: int
+    w_out: int
+    full_in: int
+    full_out: int
+    kernels: Tuple[int, ...] = (3,)
+    kernel: int = 3
+    relu_in: bool = True
+    relu_out: bool = False
+    ordered: bool = False
+    restore: bool = False
+    segments: Tuple[int, ...] = ()
+    reads: str = ""
+    writes: str = ""
+
+    CHAINS = True  # whether `kernels.block` takes several of these as one function
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """See `base.Layer`."""
+        largest = self.kernels[-1]
+        found = {f"{self.name}/depthwise/W": Parameter((self.full_in, 1, largest, largest), "he", decay=True)}
+        for large, small in shrinks(self.kernels, self.kernels[0]):
+            matrix = Parameter((small ** 2, small ** 2), "identity")
+            found[f"{self.name}/depthwise/{large}to{small}"] = matrix
+        found[f"{self.name}/pointwise/W"] = Parameter((self.full_out, self.full_in, 1, 1), "he", decay=True)
+        found.update(bn_parameters(self.name, self.full_out))
+        if self.ordered:
+            found[f"{self.name}/order"] = Parameter((self.full_out,), "range", "order")
+        return found
+
+    def build(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable] = None) -> nn.Variable:
+        """(N, w_in, H, W) -> (N, w_out, H, W); residual: as the output."""
+        if mode.fast:
+            return fused.block(x, (self,), None, mode, relu_out=self.relu_out, residual=residual)
+        order = self.active_order()
+        y = F.relu(x) if self.relu_in else x
+        y = F.convolution(y, self.depthwise_kernel(), pad=(self.kernel // 2,) * 2, group=self.w_in)
+        weight = rows(self._stored("pointwise/W"), self.w_out, order)
+        if self.w_in < self.full_in:
+            weight = weight[:, :self.w_in]
+        y = F.convolution(y, weight, self._stored("pointwise/b") if mode.folded else None)
+        if not mode.folded:
+            y = batch_normalization(y, self.name, self.full_out, self.w_out, mode, order)
+        y = y if residual is None else y + residual
+        return F.relu(y) if self.relu_out else y
+
+    def depthwise_kernel(self) -> nn.Variable:
+        """The active (w_in, 1, k, k) kernel: centre of the next larger one times its matrix, by steps."""
+        weight = self._stored("depthwise/W")
+        if self.w_in < self.full_in:
+            weight = weight[:self.w_in]
+        for large, small in shrinks(self.kernels, self.kernel):
+            edge = (large - small) // 2
+            centre = F.reshape(weight[:, :, edge:edge + small, edge:edge + small], (self.w_in, small ** 2))
+            weight = F.reshape(F.affine(centre, self._stored(f"depthwise/{large}to{small}")),
+                               (self.w_in, 1, small, small))
+        return weight
+
+    def cost(self, side: int) -> Tuple[Cost, int]:
+        """See `base.Layer`."""
+        pixels = side * side
+        macs = self.w_in * pixels * (self.kernel ** 2 + self.w_out)
+        return counted(self) + Cost(macs=macs, activations=(self.w_in + self.w_out) * pixels), side
+
+    def parts(self) -> Tuple["Separable", ...]:
+        """Itself."""
+        return (self,)
+
+    stored_parts = parts
+
+    def parts_on(self, side: int) -> Tuple[Tuple["Separable", int], ...]:
+        """Itself."""
+        return ((self, side),)
+
+    # On the CPU ---------------------------------------------------------------------------------
+
+    def kernel_layer(self, mode: Mode) -> KernelLayer:
+        """Its variables, as `kernels.block` takes them."""
+        bn = bn_variables(self.name, self.full_out)
+        matrices = tuple(self._stored(f"depthwise/{large}to{small}")
+                         for large, small in shrinks(self.kernels, self.kernel))
+        return KernelLayer(self._stored("pointwise/W"), bn["gamma"], bn["beta"],
+                             self._stored("depthwise/W"), matrices, self.kernel, w_out=self.w_out,
+                             relu_in=self.relu_in, running=(bn["mean"], bn["var"]) if mode.track else None)
+
+    def constant_layer(self, mode: Mode) -> Folded:
+        """Its weights as they are now, those of its subnet alone, BN folded in."""
+        own = self.slice(fused.current_values(self))
+        weight, bias = folded_convolution(own, self.name, "pointwise", mode.bn_eps)
+        return Folded(weight, bias, own[f"{self.name}/depthwise/W"], relu_in=self.relu_in)
+
+    def active_order(self) -> Optional[np.ndarray]:
+        """The rows that restore a sorted output, None where the stored order already is the output's."""
+        if not self.restore:
+            return None
+        order = self._stored("order").d.astype(np.int64)
+        return None if np.array_equal(order, np.arange(len(order))) else order
+
+    # Weights as arrays --------------------------------------------------------------------------
+
+    def slice(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """See `base.Part`; the kernel matrices are multiplied in."""
+        name, active = self.name, self.active_rows(arrays)
+        return {f"{name}/depthwise/W": self._folded_kernel(arrays),
+                f"{name}/pointwise/W": arrays[f"{name}/pointwise/W"][active][:, :self.w_in],
+                **slice_bn(arrays, name, active)}
+
+    def _folded_kernel(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The depthwise weights (w_in, 1, k, k) of the active kernel, matrices multiplied in."""
+        weight = arrays[f"{self.name}/depthwise/W"][:self.w_in]
+        for large, small in shrinks(self.kernels, self.kernel):
+            edge = (large - small) // 2
+            centre = weight[:, :, edge:edge + small, edge:edge + small].reshape(self.w_in, small ** 2)
+            matrix = arrays[f"{self.name}/depthwise/{large}to{small}"]
+            weight = (centre @ matrix).reshape(self.w_in, 1, small, small)
+        return weight
+
+    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
+        """See `base.Part`."""
+        weight, bias = folded_convolution(arrays, self.name, "pointwise", eps)
+        return {f"{self.name}/depthwise/W": arrays[f"{self.name}/depthwise/W"],
+                f"{self.name}/pointwise/W": weight, f"{self.name}/pointwise/b": bias}
+
+    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+        """See `base.Part`."""
+        return arrays[f"{self.name}/order"].astype(np.int64) if self.restore else slice(self.w_out)
+
+    def importance(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `base.Part`."""
+        return np.abs(arrays[f"{self.name}/pointwise/W"]).sum(axis=(0, 2, 3))
+
+    def permute_inputs(self, arrays: Arrays, order: np.ndarray) -> None:
+        """See `base.Part`."""
+        arrays[f"{self.name}/pointwise/W"] = arrays[f"{self.name}/pointwise/W"][:, order]
+        arrays[f"{self.name}/depthwise/W"] = arrays[f"{self.name}/depthwise/W"][order]
+
+    def permute_outputs(self, arrays: Arrays, order: np.ndarray) -> None:
+        """See `base.Part`."""
+        order = np.concatenate([order, np.arange(len(order), self.full_out)])
+        arrays[f"{self.name}/pointwise/W"] = arrays[f"{self.name}/pointwise/W"][order]
+        permute_bn(arrays, self.name, order)
+        if self.ordered:
+            name = f"{self.name}/order"
+            # Output row j was stored row old[j]; stored row order[i] is now row i.
+            arrays[name] = np.argsort(order)[arrays[name].astype(np.int64)].astype(np.float32)
+
+    def _stored(self, key: str) -> nn.Variable:
+        name = f"{self.name}/{key}"
+        return stored(name, lambda: parameters(self)[name])
+
+
+def shrinks(kernels: Tuple[int, ...], kernel: int) -> Tuple[Tuple[int, int], ...]:
+    """The steps (large, small) from the largest stored kernel down to `kernel`."""
+    descending = [k for k in reversed(kernels) if k >= kernel]
+    return tuple(zip(descending, descending[1:]))

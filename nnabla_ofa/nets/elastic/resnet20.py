@@ -1,0 +1,181 @@
+"""Channel-elastic ResNet20 (He et al., CVPR 2016; space of the CVPR 2021 lightweight NAS challenge, track 1).
+
+    stem    3x3 -> a0, BN, ReLU
+    block   k = 0..8: 3x3 -> a[2k+1], BN, ReLU, 3x3 -> a[2k+2], BN, + shortcut, ReLU; stride 2 at k = 3, 6
+    head    mean, affine
+
+A subnet is written as the challenge writes it, 20 widths "16-8-...-64"; the last one, the
+classifier's, is ignored and read as 64. A space "C4-16_C4-32_C4-64" is the range of the widths, in
+steps of 4, at each of the three resolutions; "C16_C32_C64" is the full network.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ...errors import OfaError, require
+from ...layers import ConvBn, Layer, Linear, Residual
+from ..arch import Arch, Space
+
+GROUPS = (7, 6, 7)  # widths at each resolution, the ignored one included
+LARGEST = (16, 32, 64)
+STEP = 4
+
+_RANGES = re.compile("_".join([r"C(?:(\d+)-)?(\d+)"] * len(GROUPS)))
+
+
+@dataclass(frozen=True, order=True)
+class Width:
+    """The number of channels that one layer gives."""
+
+    channels: int
+
+    SEPARATOR = "-"
+
+    def __str__(self) -> str:
+        return str(self.channels)
+
+    def canonical(self) -> "Width":
+        """Itself: different widths are different networks."""
+        return self
+
+    def alone(self) -> "Widths":
+        """The choices that hold just this width."""
+        return Widths((self.channels,))
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The widths that one layer may have, ascending."""
+
+    values: Tuple[int, ...]
+
+    def __iter__(self) -> Iterator[Width]:
+        return map(Width, self.values)
+
+    def __contains__(self, width: Width) -> bool:
+        return width.channels in self.values
+
+    def __str__(self) -> str:
+        return f"widths {', '.join(map(str, self.values))}"
+
+    def distinct(self) -> Tuple[Width, ...]:
+        """Every width."""
+        return tuple(self)
+
+    def draw(self, rng: np.random.Generator) -> Width:
+        """A width, each as likely."""
+        return Width(self.values[rng.integers(len(self.values))])
+
+    @staticmethod
+    def space_name(positions: Sequence["Widths"]) -> Optional[str]:
+        """"C4-16_C4-32_C4-64" where each resolution has one range of widths, else None."""
+        ranges = [set(group) for group in _grouped(positions[:-1])]
+        if any(len(group) > 1 for group in ranges):
+            return None
+        bounds = [(values[0], values[-1]) for group in ranges for values in [group.pop().values]]
+        return "_".join(f"C{low}-{high}" if low < high else f"C{high}" for low, high in bounds)
+
+
+def _grouped(positions: Sequence) -> Tuple[Sequence, ...]:
+    """The positions of each resolution."""
+    first, second = GROUPS[0], GROUPS[0] + GROUPS[1]
+    return positions[:first], positions[first:second], positions[second:]
+
+
+@dataclass(frozen=True)
+class ResNet20:
+    """What fixes a network besides its search space.
+
+    shortcut: "official", a 1x1 convolution with BN where stride or width changes, else the identity;
+    or "always", the convolution in every block. dropout: rate in [0, 1) before the classifier.
+    bn_eps, bn_decay: of every BN; the latter only of running statistics (`layers.Mode.track`), which
+    fixed networks keep.
+    """
+
+    family: str = "resnet20"
+    classes: int = 10
+    shortcut: str = "official"
+    dropout: float = 0.0
+    bn_eps: float = 1e-5
+    bn_decay: float = 0.9
+
+    def __post_init__(self):
+        require(self, "net", {
+            "family": (self.family == "resnet20", "resnet20"),
+            "classes": (self.classes >= 1, "1 or more"),
+            "shortcut": (self.shortcut in ("official", "always"), "official or always"),
+            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
+            "bn_eps": (self.bn_eps > 0, "positive"),
+            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+
+    def arch(self, text: str) -> Arch:
+        """Arch of 20 widths joined by "-"; raises OfaError that names the first one not allowed."""
+        names = str(text).strip().split("-")
+        if len(names) != sum(GROUPS) or not all(re.fullmatch(r"[0-9]{1,3}", name) for name in names):
+            raise OfaError(f"subnet {text!r} is not {sum(GROUPS)} widths joined by '-', for example "
+                           f"{self.space('C16_C32_C64').largest()}")
+        widths = [Width(int(name)) for name in names]
+        for i, (width, choices) in enumerate(zip(widths[:-1], self.space("C4-16_C4-32_C4-64").blocks)):
+            if width not in choices:
+                raise OfaError(f"subnet {text!r}: its width {width} at place {i} is not one of {choices}")
+        return Arch((*widths[:-1], Width(LARGEST[-1])))
+
+    def space(self, name: str) -> Space:
+        """Space of its name, "C4-16_C4-32_C4-64", or of one subnet's; OfaError says what is wrong."""
+        if str(name).lstrip()[:1].isdigit():
+            return Space.of(self.arch(name))
+        match = _RANGES.fullmatch(str(name).strip())
+        if match is None:
+            raise OfaError(f"search space {name!r} is not of the form C<widths>_C<widths>_C<widths>, for "
+                           "example C4-16_C4-32_C4-64")
+        positions = []
+        for i, (count, largest) in enumerate(zip(GROUPS, LARGEST)):
+            high = int(match[2 * i + 2])
+            low = int(match[2 * i + 1] or high)
+            if low % STEP or high % STEP or not STEP <= low <= high <= largest:
+                raise OfaError(f"search space {name!r}: widths {low} to {high} are not multiples of "
+                               f"{STEP}, ascending, from {STEP} to {largest}")
+            positions += [Widths(tuple(range(low, high + 1, STEP)))] * count
+        return Space((*positions[:-1], Widths(LARGEST[-1:])))
+
+    def layers(self, space: Space, arch: Arch) -> Tuple[Layer, ...]:
+        """Every layer of `arch` as it reads the weights that are stored for `space`.
+
+        Raises OfaError when `arch` is outside `space`.
+        """
+        space.check(arch)
+        a = [width.channels for width in arch.blocks]
+        stored = [choices.values for choices in space.blocks]
+        stem = ConvBn("stem", 3, a[0], 3, relu_out=True, full_out=stored[0][-1],
+                      segments=stored[0], writes="trunk/0")
+        return (stem, *(self.block(k, a[2 * k:2 * k + 3], stored[2 * k:2 * k + 3]) for k in range(9)),
+                Linear("classifier", a[18], self.classes, stored[18][-1], reads="trunk/2",
+                       dropout=self.dropout))
+
+    def deciding_blocks(self) -> Tuple[Tuple[int, ...], ...]:
+        """For each of `layers` the places of the widths that it depends on."""
+        return ((0,), *((2 * k, 2 * k + 1, 2 * k + 2) for k in range(9)), (18,))
+
+    def block(self, k: int, widths: Sequence[int], stored: Sequence[Tuple[int, ...]]) -> Residual:
+        """Block k of its input, middle and output widths; stored: the widths of the space there.
+
+        Where all the space's subnets have the identity as shortcut, none is stored.
+        """
+        name, stride = f"blocks/{k}", 2 if k in (3, 6) else 1
+        reads, middle, writes = f"trunk/{max(k - 1, 0) // 3}", f"{name}/middle", f"trunk/{k // 3}"
+
+        def conv(part: str, i: int, o: int, kernel: int, stride: int, relu: bool, takes: str, gives: str):
+            return ConvBn(f"{name}/{part}", widths[i], widths[o], kernel, stride, relu,
+                          stored[i][-1], stored[o][-1], stored[o], takes, gives)
+
+        skip = conv("skip", 0, 2, 1, stride, False, reads, writes)
+        identity = self.shortcut == "official" and stride == 1 and widths[0] == widths[2]
+        never = identity and len(set(stored[0] + stored[2])) == 1
+        return Residual((conv("0", 0, 1, 3, stride, True, reads, middle),
+                         conv("1", 1, 2, 3, 1, True, middle, writes)),
+                        skip=None if identity else skip, idle=skip if identity and not never else None)

@@ -1,0 +1,122 @@
+"""Every network by its name: elastic families, and the fixed ones of the zoo.
+
+    config.arch(text), config.space(name)   an `Arch`, a `Space` of their text
+    config.classes, bn_eps, bn_decay        what all configurations have
+
+An elastic family gives layers for any space and arch. A fixed network is a function of the zoo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Callable, ClassVar, Dict, Mapping, Protocol, Tuple, Type, Union, runtime_checkable
+
+import nnabla as nn
+
+from ..errors import OfaError, require
+from ..layers import Layer, Mode
+from .arch import Arch, Space
+from .elastic.resnet20 import ResNet20
+from .elastic.xception import Xception
+from .zoo import resnet_cifar
+
+Function = Callable[[nn.Variable, int, Mode], nn.Variable]  # (trunk, classes, mode) -> logits (N, classes)
+
+
+class Config(Protocol):
+    """What fixes a network besides its search space: a frozen dataclass of plain values."""
+
+    __dataclass_fields__: ClassVar[Dict[str, Any]]
+
+    @property
+    def family(self) -> str:
+        """The name in the registry."""
+
+    @property
+    def classes(self) -> int:
+        """How many scores a network gives."""
+
+    @property
+    def bn_eps(self) -> float:
+        """What every BN adds to the variance."""
+
+    @property
+    def bn_decay(self) -> float:
+        """Of every BN's running statistics, in [0, 1)."""
+
+    def arch(self, text: str) -> Arch:
+        """The subnet of this text. Raises OfaError."""
+
+    def space(self, name: str) -> Space:
+        """The space of this name, or of one subnet's. Raises OfaError."""
+
+
+@runtime_checkable
+class ElasticConfig(Config, Protocol):
+    """The configuration of an elastic family."""
+
+    def layers(self, space: Space, arch: Arch) -> Tuple[Layer, ...]:
+        """Every layer of `arch` as it reads the weights that are stored for `space`."""
+
+    def deciding_blocks(self) -> Tuple[Tuple[int, ...], ...]:
+        """For each of `layers` the places of the blocks that it depends on."""
+
+
+ELASTIC: Dict[str, Type[ElasticConfig]] = {"xception": Xception, "resnet20": ResNet20}
+ZOO: Dict[str, Function] = {
+    "resnet18_cifar": partial(resnet_cifar.resnet, blocks=(2, 2, 2, 2)),
+}
+DEFAULT = "xception"  # the family of settings that name none
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A network of the zoo: one arch, of the network's name.
+
+    family: one of ZOO. classes: how many scores. bn_eps, bn_decay: of every BN.
+    """
+
+    family: str
+    classes: int = 10
+    bn_eps: float = 1e-5
+    bn_decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(self, "net", {
+            "family": (self.family in ZOO, f"one of {', '.join(sorted(ZOO))}"),
+            "classes": (self.classes >= 1, "1 or more"),
+            "bn_eps": (self.bn_eps > 0, "positive"),
+            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+
+    def arch(self, text: str) -> Arch:
+        """The network itself, by its name. Raises OfaError for any other text."""
+        if str(text).strip() != self.family:
+            raise OfaError(f"subnet {text!r}: {self.family} is a fixed network, it has no subnet but "
+                           f"{self.family!r}")
+        return Arch((), self.family)
+
+    def space(self, name: str) -> Space:
+        """The space that holds the network alone, by the same name. Raises OfaError for any other."""
+        return Space.of(self.arch(name))
+
+    def forward(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        """Logits (N, classes) of images in the trunk's layout."""
+        return ZOO[self.family](x, self.classes, mode)
+
+
+FAMILIES: Tuple[str, ...] = (*ELASTIC, *ZOO)
+
+
+def config_class(name: str) -> Union[Type[ElasticConfig], Type[Fixed]]:
+    """The configuration class of a family or network; OfaError names those there are."""
+    if name in ZOO:
+        return Fixed
+    if name not in ELASTIC:
+        raise OfaError(f"net.family={name!r} is not one of {', '.join(sorted(FAMILIES))}")
+    return ELASTIC[name]
+
+
+def net_config(settings: Mapping[str, Any]) -> Config:
+    """The configuration of plain values, as `dataclasses.asdict` gives them."""
+    return config_class(settings["family"])(**settings)

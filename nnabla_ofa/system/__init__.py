@@ -1,0 +1,1 @@
+"""What every other package stands on: files, processes, the machine, and data of other programs."""

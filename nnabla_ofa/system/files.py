@@ -1,0 +1,72 @@
+"""Files that are whole or absent, and folders that one run holds alone.
+
+Writing goes to a temporary file that replaces the old one only when it is complete and on disk. What a
+kill leaves of one is removed by the next run that holds the folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Union
+
+from ..errors import OfaError
+from .comm import Communicator
+
+Location = Union[str, "os.PathLike[str]"]
+
+
+def write_atomically(path: Location, content: Union[bytes, bytearray]) -> None:
+    """Replace `path` by `content`; a reader sees the old file or the new one, never half.
+
+    Raises OfaError when the disk refuses (full, read-only); the file that was there stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if temporary.exists():
+            temporary.unlink()
+        raise OfaError(f"cannot write {path}: {error.strerror or error}; what was there before is unchanged, "
+                       "make room or choose another folder and run the same command again") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file's new name is on disk only when its folder is, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Location) -> None:
+    """Delete the temporary files of killed writers; only for who holds the folder alone."""
+    for path in Path(folder).glob(".*.tmp"):
+        path.unlink()
+
+
+@contextmanager
+def lock(folder: Path, comm: Communicator) -> Iterator[None]:
+    """Hold `folder` for this run; OfaError if another process is writing there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if comm.rank:
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OfaError(f"another run is writing to {folder}: wait for it, or choose another "
+                           "--output") from error
+        remove_leftovers(folder)
+        yield

@@ -1,0 +1,79 @@
+"""Training states on disk: the newest few of a stage, whole or absent, and which of them serves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Callable, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ..errors import OfaError
+from ..layers import Arrays
+from ..system import container
+from ..system.files import Location
+
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)\.h5")
+
+
+def checkpoints(folder: Location) -> List[Tuple[int, Path]]:
+    """(epoch, path) of the training checkpoints of a run, newest first."""
+    found = [(int(m[1]), p) for p in Path(folder).glob("checkpoint-*.h5")
+             for m in [_CHECKPOINT.fullmatch(p.name)] if m]
+    return sorted(found, reverse=True)
+
+
+def save_checkpoint(folder: Location, epoch: int, arrays: Arrays, meta: Mapping[str, Any],
+                    keep: int = 5) -> None:
+    """Write the state after `epoch` epochs and delete all but the newest `keep` checkpoints.
+
+    Raises:
+        OfaError: the state is not finite; nothing is written, nobody could go on from it.
+    """
+    bad = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if bad:
+        raise OfaError(f"{bad[0]} (and {len(bad) - 1} more) is not finite after epoch {epoch}: the "
+                       f"checkpoints in {folder} are good; lower the learning rate or set "
+                       "train.clip_grad, and run again with --accept-changes")
+    container.save(Path(folder) / f"checkpoint-{epoch:04d}.h5", arrays,
+                   {**meta, "kind": "checkpoint", "epoch": epoch})
+    for _, path in checkpoints(folder)[keep:]:
+        path.unlink()
+
+
+def newest_checkpoint(folder: Location, log: Callable[[str], None] = print) -> Optional[Tuple[Arrays, dict]]:
+    """The newest whole checkpoint of a run, None if there is none; says which it passed over.
+
+    OfaError if there are some and none is whole: a run that began anew would delete them.
+    """
+    found = checkpoints(folder)
+    for _, path in found:
+        try:
+            arrays, meta = container.load(path)
+            container.require_kind(path, meta, "checkpoint")
+            return arrays, meta
+        except OfaError as error:
+            log(f"{error}; falling back to the checkpoint before it")
+    if found:
+        raise OfaError(f"none of the {len(found)} checkpoints in {folder} can be read: mend the disk, "
+                       "bring a copy back, or delete them to begin this stage anew")
+    return None
+
+
+def refuse_changes(folder: Location, before: Mapping[str, object], now: Mapping[str, object],
+                   defaults: Mapping[str, object]) -> None:
+    """OfaError with the differing keys if the run in `folder` was begun with other settings.
+
+    Args:
+        folder: Named in the error.
+        before, now: Settings by name, of the checkpoint and of this run.
+        defaults: What a setting is in a checkpoint that is older than the setting.
+    """
+    now = json.loads(json.dumps(now))  # as `before` was: tuples become lists
+    before = {**{key: defaults[key] for key in defaults if key in now}, **before}
+    changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now}
+               if before.get(key) != now.get(key)]
+    if changed:
+        raise OfaError(f"{folder} was begun with other settings ({'; '.join(changed)}): undo the "
+                       "change, choose another --output, or say --accept-changes")

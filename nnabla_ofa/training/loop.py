@@ -1,0 +1,229 @@
+"""The one training loop: draws, step, schedule, progress, checkpoints, resumption.
+
+Every random draw comes from a generator of (seed, stage, epoch, step): all ranks draw the same
+subnets and image size without talking, and a resumed run draws what it would have. An update sees
+`global_batch` images as passes of `batch_size`, numbered over the ranks, so the number of ranks
+does not change what is computed but for the rounding of sums.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data import Data, Dataset, TrainLoader, normalise
+from ..errors import OfaError
+from ..model import AnyNetwork
+from ..nets import Arch
+from ..system.comm import Communicator, require_agreement
+from ..system.machine import versions
+from . import sampling
+from .checkpoints import newest_checkpoint, refuse_changes, save_checkpoint
+from .monitor import SeriesLog
+from .optimiser import Optimiser
+from .schedule import generator, learning_rate
+from .settings import Stage, Train
+from .step import LossScale, NotFinite, Pass, Stepper, Teacher, loss_scale
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, and where its results go.
+
+    Args:
+        net: The network, whose weights change.
+        stage: Epochs and learning rate.
+        train, data: The recipe's settings.
+        seed: Of all draws.
+        dataset: The images to learn from.
+        folder: Where checkpoints and monitor series go.
+        comm: The ranks. Only rank 0 writes.
+        validate: network -> top-1 (a fraction) on the held-out images, by which `best.h5` is chosen.
+        teachers: Frozen full networks by image size, to distil from.
+        fingerprint: What must not change in a resumed run, unless `accept_changes`.
+        defaults: What a part of the fingerprint is in checkpoints that are older than it.
+        accept_changes: Whether a changed fingerprint is accepted.
+    """
+
+    net: AnyNetwork
+    stage: Stage
+    train: Train
+    data: Data
+    seed: int
+    dataset: Dataset
+    folder: Path
+    comm: Communicator
+    validate: Callable[[AnyNetwork], float]
+    teachers: Mapping[int, Teacher] = field(default_factory=dict)
+    fingerprint: Mapping[str, object] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    accept_changes: bool = False
+
+
+class Loop:
+    """A stage's training: epochs of steps, a checkpoint after each.
+
+    history: a row an epoch. restored: how many of these an earlier process trained.
+    """
+
+    def __init__(self, task: Task):
+        self.task = task
+        self.history: List[Dict[str, Any]] = []
+        self.restored = 0
+        self.accumulate = passes_per_update(task.train, task.comm.size)
+        self.loader = TrainLoader(task.dataset, task.data.augment, task.seed, task.stage.name,
+                                  task.train.batch_size, task.comm.rank, task.comm.size,
+                                  task.data.workers, task.data.backend)
+        self.steps = self.loader.steps_per_epoch(self.accumulate)
+        self.stepper = Stepper(task.net, task.train, Optimiser(task.net, task.train), task.comm,
+                               task.teachers, loss_scale())
+
+    def run(self) -> List[Dict[str, Any]]:
+        """Train to the last epoch, from the newest checkpoint if there is one; the epochs' history."""
+        task = self.task
+        self.restored = self._restore()
+        total = task.stage.epochs * self.steps
+        log = SeriesLog(task.folder / "monitor") if task.comm.rank == 0 else None
+        with tqdm(total=total, initial=self.restored * self.steps, desc=task.stage.name, unit="step",
+                  disable=task.comm.rank != 0, dynamic_ncols=True) as bar:
+            for epoch in range(self.restored, task.stage.epochs):
+                entry = self._epoch(epoch, bar)
+                if task.train.running_statistics:
+                    average_statistics(task.net, task.comm)
+                entry["valid_top1"] = task.validate(task.net)
+                self.history.append(entry)
+                self._report(entry, bar, log)
+                self._save(epoch + 1)
+        if log:
+            log.close()
+        return self.history
+
+    def _epoch(self, epoch: int, bar: tqdm) -> dict:
+        """One pass over the data; its mean loss and top-1, its time."""
+        task, settings = self.task, self.task.train
+        start, sums, taken = time.perf_counter(), np.zeros(2), 0
+        images = self.steps * settings.global_batch
+        draws = sampling.draws(
+            task.net, task.data.image_sizes, settings, self.steps,
+            lambda step, purpose: generator(task.seed, task.stage.name, epoch, step, purpose))
+        batches = self.loader.epoch(epoch, lambda number: draws[number // self.accumulate][0],
+                                    accumulate=self.accumulate)
+        try:
+            for step, (size, archs) in enumerate(draws):
+                lr = learning_rate(task.stage, settings, epoch + step / self.steps)
+                passes = (self._pass(epoch, step, i, *next(batches)) for i in range(self.accumulate))
+                try:
+                    measured = self.stepper.step(passes, archs, lr, self.accumulate)
+                except NotFinite as error:
+                    raise OfaError(self._diverged(epoch, step, size, archs, lr, error)) from error
+                if measured:
+                    sums, taken = sums + measured, taken + 1
+                loss, top1 = sums / max(taken, 1)
+                rate = (step + 1) * settings.global_batch / (time.perf_counter() - start)
+                bar.update()
+                bar.set_postfix_str(f"loss {loss:.3f}, top-1 {top1:.1%}, {rate:.0f} images/s"
+                                    f"{self.stepper.scale or ''}", refresh=False)
+        finally:
+            batches.close()
+        if not taken:
+            raise OfaError(f"no step of epoch {epoch + 1} of stage {task.stage.name} had finite "
+                           "gradients: lower the learning rate, or train in single precision")
+        seconds, scale = time.perf_counter() - start, self.stepper.scale
+        return {"epoch": epoch + 1, "lr": lr, "loss": loss, "top1": top1, "seconds": seconds,
+                "images_per_second": images / seconds,
+                **({"loss_scale": scale.value, "skipped_steps": scale.skipped} if scale else {})}
+
+    def _pass(self, epoch: int, step: int, i: int, images: np.ndarray, labels: np.ndarray) -> Pass:
+        """One pass's input; its noise is that of its number among all ranks' passes of the epoch."""
+        task, augment = self.task, self.task.data.augment
+        number = (step * self.accumulate + i) * task.comm.size + task.comm.rank
+        return (normalise(images, augment.mean, augment.std), labels,
+                partial(noise, task.seed, task.stage.name, epoch, number))
+
+    def _diverged(self, epoch: int, step: int, size: int, archs: Sequence[Arch], lr: float,
+                  error: NotFinite) -> str:
+        return (f"loss or gradients are not finite at epoch {epoch + 1} step {step + 1} of stage "
+                f"{self.task.stage.name} (image size {size}, lr {lr:g}, subnets "
+                f"{'; '.join(map(str, archs))}; {error}). The last checkpoint in {self.task.folder} is "
+                "good: lower the learning rate or set train.clip_grad, and run again with "
+                "--accept-changes")
+
+    def _report(self, entry: dict, bar: tqdm, log: Optional[SeriesLog]) -> None:
+        if log is None:
+            return
+        milliseconds = 1000 * entry["seconds"]
+        bar.write(f"epoch: {entry['epoch']} step: {self.steps}, loss is {entry['loss']:.6f}")
+        bar.write(f"epoch time: {milliseconds:.3f} ms, per step time: "
+                  f"{milliseconds / self.steps:.3f} ms")
+        bar.write(f"train top-1: {entry['top1']:.4f}, held-out top-1: {entry['valid_top1']:.4f}")
+        sys.stdout.flush()  # into a log file at once
+        for name in ("loss", "top1", "valid_top1", "lr", "images_per_second"):
+            log.add(name, entry["epoch"], entry[name])
+
+    # Checkpoints -------------------------------------------------------------------------------
+
+    def _save(self, epochs: int) -> None:
+        task = self.task
+        if task.comm.rank:
+            return
+        meta = {**task.net.describe(), "history": self.history, "fingerprint": dict(task.fingerprint),
+                "versions": versions()}
+        if self.stepper.scale:
+            meta["loss_scale"] = asdict(self.stepper.scale)
+        arrays = {f"net/{name}": a for name, a in task.net.arrays().items()}
+        arrays.update(self.stepper.optimiser.state())
+        scores = [entry["valid_top1"] for entry in self.history]
+        if scores[-1] >= max(scores):  # first: a run killed in between comes by here again
+            task.net.save(task.folder / "best.h5")
+        save_checkpoint(task.folder, epochs, arrays, meta, task.train.keep_checkpoints)
+
+    def _restore(self) -> int:
+        """Take up the newest checkpoint; the number of epochs that are done."""
+        task = self.task
+        say = partial(print, flush=True) if task.comm.rank == 0 else lambda text: None
+        found = newest_checkpoint(task.folder, say)
+        require_agreement(task.comm, "checkpoints", str(found and found[1]["epoch"]))
+        if found is None:
+            return 0
+        arrays, meta = found
+        if not task.accept_changes:
+            refuse_changes(task.folder, meta["fingerprint"], task.fingerprint, task.defaults)
+        task.net.set_arrays({n[len("net/"):]: a for n, a in arrays.items() if n.startswith("net/")},
+                            f"checkpoint in {task.folder}")
+        self.stepper.optimiser.set_state(arrays)
+        if self.stepper.scale and "loss_scale" in meta:
+            self.stepper.scale = LossScale(**meta["loss_scale"])
+        self.history = list(meta["history"])
+        say(f"goes on after epoch {meta['epoch']} of {task.stage.epochs}, as {task.folder} has it")
+        return meta["epoch"]
+
+
+def noise(seed: int, stage: str, epoch: int, number: int, purpose: str, shape: Tuple[int, ...]) -> np.ndarray:
+    """Uniform numbers in [0, 1), float64, of one purpose in one pass: see `schedule.generator`."""
+    return generator(seed, stage, epoch, number, purpose).random(shape)
+
+
+def average_statistics(net: AnyNetwork, comm: Communicator) -> None:
+    """Mean over ranks of the running BN statistics, each rank having followed its own passes."""
+    variables = net.variables()
+    for name, parameter in net.declared().items():
+        if parameter.statistic:
+            variables[name].d = comm.add(np.array(variables[name].d)) / comm.size
+
+
+def passes_per_update(settings: Train, ranks: int) -> int:
+    """How many passes each rank makes for one update; OfaError if the ranks do not divide them."""
+    passes = settings.global_batch // settings.batch_size
+    if passes % ranks:
+        raise OfaError(f"{ranks} processes cannot share the {passes} passes of an update evenly "
+                       f"(train.global_batch={settings.global_batch} in passes of train.batch_size="
+                       f"{settings.batch_size}): choose a smaller batch_size, a larger global_batch or "
+                       "another number of processes")
+    return passes // ranks

@@ -1,0 +1,83 @@
+"""Recipes: strict keys, checked values, overrides; the recipes under args/ are whole."""
+
+import dataclasses
+
+import pytest
+
+from nnabla_ofa.errors import OfaError
+from nnabla_ofa.experiment.parse import ARGS, from_settings, load_recipe, recipe_names
+
+CHAIN = ["K7_E1_D3", "K357_E1_D3", "K357_E1_D23", "K357_E1_D123", "K357_E0.8+1_D123",
+         "K357_E0.6+0.8+1_D123"]
+RECIPES = recipe_names()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_lead_from_the_full_network_to_the_whole_space(name):
+    recipe = load_recipe(name)
+    chain = CHAIN if recipe.net.family == "xception" else ["C16_C32_C64", "C4-16_C4-32_C4-64"]
+    assert [stage.space for stage in recipe.chain(chain[-1])] == chain
+    full = recipe.net.space(chain[0]).largest()
+    assert all(full in map(recipe.net.arch, stage.validate) for stage in recipe.chain(chain[-1]))
+    assert from_settings(recipe.settings()) == recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_headers_say_what_a_user_wants_to_know(name):
+    header = [line for line in (ARGS / f"{name}.yaml").read_text().splitlines()
+              if line.startswith("#")]
+    for key in ("command:", "hardware:", "time:", "result:"):
+        assert any(key in line for line in header), key
+
+
+def test_imagenet_recipe_is_the_published_one():
+    recipe = load_recipe("xception_imagenet")
+    stages = {s.space: (s.epochs, s.lr) for s in recipe.stages}
+    assert [stages[space] for space in CHAIN] == [(50, 0.045), (20, 0.03), (15, 0.025), (30, 0.03),
+                                                  (15, 0.02), (30, 0.03)]
+    assert stages["K3_E1_D3"] == (50, 0.045)
+    assert [len(s.validate) for s in recipe.chain(CHAIN[-1])] == [1, 3, 5, 5, 8, 9]
+    train = recipe.train
+    assert (train.momentum, train.lr_decay, train.decay_epochs) == (0.9, 0.94, 2)
+    assert (train.weight_decay, train.label_smoothing, train.global_batch) == (1e-5, 0.1, 512)
+    assert recipe.data.image_sizes == (128, 160, 192, 224) and recipe.data.held_out == 0.01
+
+
+def test_overrides():
+    recipe = load_recipe("xception_digits", ["train.momentum=0.5", "stages.kernel.lr=1e-3",
+                                             "data.valid_sizes=[24]", "train.clip_grad=5"])
+    assert recipe.train.momentum == 0.5 and recipe.stage("K357_E1_D3").lr == 1e-3
+    assert recipe.data.valid_sizes == (24,) and recipe.train.clip_grad == 5.0
+    assert recipe != load_recipe("xception_digits") and dataclasses.is_dataclass(recipe)
+
+
+@pytest.mark.parametrize("override, complaint", [
+    ("train.momentun=0.5", "did you mean momentum"), ("train.momentum=fast", "not a finite number"),
+    ("train.momentum=1.5", "not in"), ("train.batch_size=48", "multiple of"), ("train", "key=value"),
+    ("stages.kernal.lr=1", "no stage named"), ("train.sandwich=1", "not bool"),
+    ("data.image_sizes=[]", "positive"), ("net.family=vgg", "xception"), ("net.dropout=2", "dropout"),
+    ("net.entry_strides=[2,2]", "3 numbers"), ("name=my recipe", "letters"),
+    ("stages.kernel.name=kernel 1", "letters"),
+    ("stages.kernel.space=K9_E1_D3", "9 is not allowed"), ("stages.kernel.start=K5_E1_D3", "start"),
+    ("stages.fullnet.validate=[XP1 3x3 3]", "outside"), ("data.augment.crop=round", "crop"),
+    ("train.inplace_distill=true", "sandwich"), ("train.schedule=poly", "cosine")])
+def test_bad_values_are_named(override, complaint):
+    with pytest.raises(OfaError, match=complaint):
+        load_recipe("xception_digits", [override])
+
+
+@pytest.mark.parametrize("text, complaint", [
+    ("net: [", "YAML"), ("- a", "mapping"), ("net: {}", "missing"), ("\xff", "mapping|YAML"),
+    ("net: {}\ndata: {}\ntrain: {}\nstages: []\n", "one or more")])
+def test_bad_files_are_named(tmp_path, text, complaint):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(OfaError, match=complaint):
+        load_recipe(path)
+    with pytest.raises(OfaError, match="xception_digits"):
+        load_recipe("nothing_like_that")
+
+
+def test_unknown_space_names_those_there_are():
+    with pytest.raises(OfaError, match="K357_E1_D23"):
+        load_recipe("xception_digits").stage("K35_E1_D3")

@@ -1,0 +1,222 @@
+"""Files for other programs compute what the network does, describe themselves, and are whole or absent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import nnabla_ofa as ofa
+from nnabla_ofa.data import Augment
+from nnabla_ofa.experiment.lab import Lab
+from nnabla_ofa.experiment.parse import load_recipe
+from nnabla_ofa.formats import export, nnabla_nas, onnx_file
+from nnabla_ofa.system.comm import Single
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = str(ROOT / "tests" / "tiny.yaml")
+CLASSES = tuple("0123456789")
+SUBNETS = {"xception": (load_recipe(TINY).net, "K357_E0.6+0.8+1_D123", "XP0.6 5x5 3, XP1 3x3 1"),
+           "resnet20": (ofa.ResNet20(), "C4-16_C4-32_C4-64",
+                        "8-8-8-8-8-8-16-8-32-8-32-8-32-32-64-32-64-32-64-64")}
+
+
+def why_no_onnx():
+    """Empty where the packages of ONNX are installed."""
+    try:
+        onnx_file.packages()
+    except ofa.OfaError as error:
+        return str(error)
+    return ""
+
+
+NEEDS_ONNX = pytest.mark.skipif(bool(why_no_onnx()), reason=why_no_onnx())
+ONNX = pytest.param("onnx", marks=NEEDS_ONNX)
+
+
+def supernet(family="xception"):
+    """New weights, BN with statistics and factors of every sign and size, channels sorted."""
+    config, space, subnet = SUBNETS[family]
+    net = ofa.Network.create(config.__class__(**{**config.__dict__, "classes": 10}), space, seed=1)
+    rng, arrays = np.random.default_rng(2), net.arrays()
+    for name, array in arrays.items():
+        if "/bn/" in name:
+            low = 0.5 if name.endswith("var") else -1
+            arrays[name] = rng.uniform(low, 2, array.shape).astype(np.float32)
+    net.set_arrays(arrays)
+    net.sort_channels()
+    return net, subnet
+
+
+def subnet(family="xception"):
+    net, name = supernet(family)
+    return net.extract(name)
+
+
+def images(count=7, size=16):
+    return np.random.default_rng(3).standard_normal((count, 3, size, size)).astype(np.float32)
+
+
+def describe(net, fold=False, batch_size=None):
+    return export.describe(net, CLASSES, Augment(), 16, fold, batch_size)
+
+
+def exported(net, path, form, fold=False, batch_size=None):
+    """The file's description and its logits on `images()`."""
+    about = describe(net, fold, batch_size)
+    export.export(net, path, form, about, images())
+    return about, export.in_batches(export.FORMATS[form].load(path, about), images(), batch_size)
+
+
+def relative(found, expected):
+    return np.abs(found - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("family", SUBNETS)
+@pytest.mark.parametrize("form", ["nnp", ONNX])
+@pytest.mark.parametrize("fold, batch_size", [(False, None), (True, None), (False, 3), (True, 4)])
+def test_file_gives_the_logits_of_the_network(tmp_path, family, form, fold, batch_size):
+    net = subnet(family)
+    _, found = exported(net, tmp_path / f"a{export.FORMATS[form].suffix}", form, fold, batch_size)
+    assert relative(found, net.logits(images())) < 1e-5
+
+
+@pytest.mark.parametrize("family", SUBNETS)
+def test_folding_leaves_no_bn(tmp_path, family):
+    net = subnet(family)
+    for fold in (False, True):
+        exported(net, tmp_path / "a.nnp", "nnp", fold)
+        graph = zipfile.ZipFile(tmp_path / "a.nnp").read("network.nntxt").decode()
+        assert ("BatchNormalization" in graph) == (not fold)
+        assert "python" not in graph.lower()
+    folded = net.fold_bn().arrays()
+    assert not [name for name in folded if "/bn/" in name]
+    assert len(folded) < len(net.arrays())
+
+
+def test_nnp_describes_itself(tmp_path):
+    about, _ = exported(subnet(), tmp_path / "a.nnp", "nnp", fold=True, batch_size=3)
+    assert json.loads(zipfile.ZipFile(tmp_path / "a.nnp").read("about.json")) == json.loads(json.dumps(about))
+    assert about["arch"] == SUBNETS["xception"][2] and about["classes"] == list(CLASSES)
+    assert about["image_size"] == 16 and about["mean"] == list(Augment().mean) and about["bn_folded"]
+
+
+@NEEDS_ONNX
+def test_onnx_describes_itself_and_its_shapes(tmp_path):
+    import onnx
+    for batch_size, first in ((None, "N"), (3, 3)):
+        about, _ = exported(subnet(), tmp_path / "a.onnx", "onnx", batch_size=batch_size)
+        model = onnx.load(str(tmp_path / "a.onnx"))
+        found = {entry.key: entry.value for entry in model.metadata_props}
+        assert found.pop("arch") == about["arch"] and found.keys() == about.keys() - {"arch"}
+        assert json.loads(found["classes"]) == about["classes"] and json.loads(found["std"]) == about["std"]
+        shape, = [value.type.tensor_type.shape.dim for value in model.graph.input]
+        assert [dim.dim_param or dim.dim_value for dim in shape] == [first, 3, 16, 16]
+
+
+@pytest.mark.parametrize("name", ["XP0.6 5x5 3, XP1 3x3 1", "XP1 7x7 3, XP1 7x7 3",
+                                  "XP0.8 3x3 2, XP0.6 7x7 3"])
+def test_nnabla_nas_subnet_round_trip(tmp_path, name):
+    net, _ = supernet()
+    net = net.extract(name)
+    path = tmp_path / "a.h5"
+    _, found = exported(net, path, "nnabla-nas")
+    again = ofa.load(path, net.config.widths, 10, width_mult=0.02, stem_stride=1).arrays()
+    assert np.array_equal(found, net.logits(images()))
+    assert all(np.array_equal(array, again[key]) for key, array in net.arrays().items())
+    with open(path, "rb") as file:
+        assert json.loads(file.readline())["arch"] == name
+
+
+def test_nnabla_nas_refuses_what_it_cannot_hold(tmp_path):
+    with pytest.raises(ofa.OfaError, match="family xception, not resnet20"):
+        exported(subnet("resnet20"), tmp_path / "a.h5", "nnabla-nas")
+    with pytest.raises(ofa.OfaError, match="channels were sorted"):
+        nnabla_nas.save_nnabla_nas(supernet()[0], tmp_path / "a.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
+    net, path = subnet(), tmp_path / "a.nnp"
+    path.write_bytes(b"older")
+    other = supernet()[0].extract("XP1 7x7 3")
+    good = export.FORMATS["nnp"]
+    wrong = good._replace(save=lambda net, *rest: good.save(other, *rest))
+    monkeypatch.setitem(export.FORMATS, "nnp", wrong)
+    with pytest.raises(ofa.OfaError, match="is not written: it would give another top-1 on [1-7] of 7"):
+        exported(net, path, "nnp")
+    assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error, passes", [(0, True), (5e-5, True), (2e-4, False), (np.nan, False)])
+def test_the_tolerance_is_of_the_largest_logit(error, passes):
+    expected = np.array([[-10.0, 1.0, 2.0]])
+    found = expected + np.array([[0.0, 10 * error, 0.0]])
+    if passes:
+        assert export.compare(expected, found, "a.onnx") == pytest.approx(error, abs=1e-12)
+    else:
+        with pytest.raises(ofa.OfaError, match="not written"):
+            export.compare(expected, found, "a.onnx")
+
+
+@pytest.mark.parametrize("form, name, fold, batch_size, complaint", [
+    ("nnp", "a.onnx", False, None, "ends in .nnp"), ("nnp", "folder.nnp", False, None, "is a folder"),
+    ("nnp", "a.nnp", False, 0, "--batch-size 0"), ("nnabla-nas", "a.h5", True, None, "leave out --fold"),
+    ("nnabla-nas", "a.h5", False, 1, "leave out --fold")])
+def test_bad_arguments_get_one_clear_error(tmp_path, form, name, fold, batch_size, complaint):
+    (tmp_path / "folder.nnp").mkdir()
+    with pytest.raises(ofa.OfaError, match=complaint):
+        export.check(form, tmp_path / name, fold, batch_size)
+
+
+def test_without_its_packages_onnx_names_the_command(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ofa.OfaError, match="pip install --no-deps -r requirements-onnx.txt"):
+        export.check("onnx", Path("a.onnx"))
+    assert onnx_file.INSTALL in (ROOT / "requirements-onnx.txt").read_text()
+    assert onnx_file.INSTALL in (ROOT / "README.md").read_text()
+
+
+def run(*command, folder=ROOT):
+    done = subprocess.run([sys.executable, *map(str, command)], cwd=str(folder), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("form", ["nnp", ONNX, "nnabla-nas"])
+def test_a_subnet_of_a_supernet_is_calibrated_and_the_printed_lines_run(tmp_path, form):
+    net, name = supernet()
+    net.save(tmp_path / "weights.h5")
+    path = tmp_path / "new" / f"subnet{export.FORMATS[form].suffix}"
+    out = run("runners/export.py", "--recipe", TINY, "--weights", tmp_path / "weights.h5", "--subnet", name,
+              "--format", form, "--output", path)
+    assert "checked on 64 held-out images: top-1 equal" in out
+    lab = Lab.open(load_recipe(TINY), 0, Single())
+    alone = lab.calibrated(net, net.arch(name), 16)
+    about = export.describe(alone, lab.classes, lab.recipe.data.augment, 16)
+    held_out = export.sample(lab.valid, 16)
+    assert relative(export.FORMATS[form].load(path, about)(held_out), alone.logits(held_out)) < 1e-5
+
+    pixels = np.random.default_rng(4).integers(0, 256, (16, 16, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "IMAGE.png"), pixels[:, :, ::-1])
+    script = out[out.index("to run it:\n") + len("to run it:\n"):].replace("IMAGE.jpg", "IMAGE.png")
+    alone.info = {"mean": lab.recipe.data.augment.mean, "std": lab.recipe.data.augment.std}
+    expected = alone.logits(pixels.transpose(2, 0, 1)[None]).argmax()
+    assert run("-c", script, folder=tmp_path).strip() == lab.classes[expected]
+
+
+def test_a_stand_alone_subnet_keeps_its_statistics(tmp_path):
+    net, path = subnet("resnet20"), tmp_path / "a.nnp"
+    net.save(tmp_path / "subnet.h5")
+    run("runners/export.py", "--recipe", ROOT / "tests" / "tiny_resnet20.yaml", "--weights",
+        tmp_path / "subnet.h5", "--format", "nnp", "--output", path, "--fold", "--image-size", "12")
+    found = export.FORMATS["nnp"].load(path, {})(images(size=12))
+    assert relative(found, net.logits(images(size=12))) < 1e-5
+    assert json.loads(zipfile.ZipFile(path).read("about.json"))["image_size"] == 12

@@ -1,0 +1,62 @@
+"""The ablations: variants that differ in what they say and in nothing else, and their page."""
+
+import numpy as np
+import pytest
+
+import nnabla_ofa as ofa
+from benchmarks import ablations
+from nnabla_ofa.experiment.parse import load_recipe
+from nnabla_ofa.reports.pages import ablations as pages
+
+RECIPE = load_recipe(ablations.RECIPE)
+
+
+def passes(recipe):
+    """Subnets times epochs after the full network's stage."""
+    return recipe.train.subnets_per_step * sum(stage.epochs for stage in recipe.stages[1:])
+
+
+@pytest.mark.parametrize("variant", ablations.VARIANTS, ids=lambda variant: variant.name)
+def test_variants_train_equally_many_subnets(variant):
+    changed = variant.change(RECIPE)
+    share = 2 / 3 if "two thirds" in variant.name else 1
+    assert passes(changed) == share * passes(RECIPE) and changed.stages[0] == RECIPE.stages[0]
+    assert changed.chain(RECIPE.stages[-1].space) == changed.stages
+
+
+def sorting_changes(sorting):
+    """Largest change of the logits of the largest and of a shallow subnet by a setting of `train.sorting`."""
+    config = ofa.Xception(classes=10, width_mult=0.0625, middle_blocks=2)
+    net = ofa.Network.create(config, "K3_E1_D123", seed=1)
+    images = np.random.default_rng(0).normal(size=(4, 3, 16, 16)).astype(np.float32)
+    before = [net.logits(images, f"XP1 3x3 {depth}") for depth in (3, 1)]
+    if sorting != "none":
+        net.sort_channels(keep_order=sorting == "exact")
+    after = [net.logits(images, f"XP1 3x3 {depth}") for depth in (3, 1)]
+    return [float(np.abs(a - b).max()) for a, b in zip(after, before)]
+
+
+def test_only_a_bare_permutation_changes_shallow_subnets():
+    exact, none, bare = map(sorting_changes, ("exact", "none", "bare"))
+    assert max(exact) < 1e-5 and none == [0, 0] and bare[1] > 1e-3
+
+
+def record(seed):
+    rows = [{"comparison": "sorting", "variant": variant, "which": which, "top1": top1 + seed / 100,
+             "train_seconds": 90.0}
+            for variant, top1 in (("exact", .8), ("none", .75)) for which in ("largest", "smallest")]
+    rows += [{"comparison": "sorting", "variant": variant, "which": "random",
+              "top1": top1 + seed / 100, "train_seconds": 90.0}
+             for variant in ("exact", "none") for top1 in (.7, .6)]
+    return {"kind": "benchmark", "name": "ablations", "recipe": "r", "stage": "ablations", "space": "",
+            "seed": seed, "ranks": 1, "seconds": 1, "date": "d", "commit": "c", "command": "c",
+            "versions": {},
+            "machine": {"cpu": "a CPU", "cores": 2, "gpu": None}, "history": [], "results": rows}
+
+
+def test_the_page_compares_seed_by_seed():
+    text = pages.pages([record(0), record(2)])["ablations.md"]
+    assert "| exact | 90 s | 0.8100 ± 0.0141 (n=2) | - |" in text
+    assert "| none | 90 s | 0.7600 ± 0.0141 (n=2) | -5.0 ± 0.0 |" in text
+    assert "0.6600 ± 0.0141 (n=2) | 0.0 ± 0.0" in text
+    assert list(pages.figures([record(0), record(2)])) == ["ablations-r.png"] and pages.pages([]) == {}
