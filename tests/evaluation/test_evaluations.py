@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.evaluation.cache import Evaluations
+from nnabla_ofa.evaluation import Evaluations
 
 CONFIG = ofa.Xception(classes=4, widths=(40,) * 8, middle_blocks=2)
 ARCHS = CONFIG.space("K35_E1_D2").sample_distinct(4, np.random.default_rng(0))
