@@ -94,23 +94,28 @@ def load(path: Location) -> Tuple[Arrays, Meta]:
 def read_hdf5(source: Union[Location, BinaryIO]) -> Arrays:
     """All arrays of an HDF5 file (a path, or a file object), float32; ValueError if it is damaged.
 
-    HDF5 can have data elsewhere: in other files, which are not read, or nowhere at all.
+    HDF5 can have data elsewhere: in other files, which are not read, or nowhere at all. It makes room for
+    an array of any declared shape before it reads. So the arrays together may be no larger than the file.
     """
     arrays: Arrays = {}
+    left = 0  # bytes of the file that no array has claimed
 
     def take(name: str, item: Union[h5py.Dataset, h5py.Group]) -> None:
+        nonlocal left
         if not isinstance(item, h5py.Dataset):
             return
         if not isinstance(name, str):  # as h5py gives what is not UTF-8
             raise ValueError(f"{name!r} is not a name")
         if item.dtype.kind != "f" or item.external or item.is_virtual or item.chunks:
             raise ValueError(f"{name} is not a plain array of numbers")
-        if item.nbytes != item.id.get_storage_size():
+        left -= item.nbytes
+        if item.nbytes != item.id.get_storage_size() or left < 0:
             raise ValueError(f"{name} of shape {item.shape} is not all there")
         arrays[name] = np.asarray(item[()], np.float32)
 
     try:
         with h5py.File(source, "r") as file:
+            left = file.id.get_filesize()
             file.visititems(take)
     except (OSError, RuntimeError, KeyError, TypeError, MemoryError) as error:  # as h5py puts it
         raise ValueError(f"HDF5: {error}") from error
