@@ -16,9 +16,10 @@ from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stor
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
-    bn_variables,
+    bn_variable,
     folded_convolution,
     permute_bn,
+    running,
     slice_bn,
 )
 
@@ -89,9 +90,9 @@ class ConvBn:
 
     def kernel_layer(self, mode: Mode) -> KernelLayer:
         """Its variables, as `kernels.block` takes them."""
-        bn = bn_variables(self.name, self.full_out)
-        return KernelLayer(self._stored("conv/W"), bn["gamma"], bn["beta"], stride=self.stride,
-                             w_out=self.w_out, running=(bn["mean"], bn["var"]) if mode.track else None)
+        gamma, beta = (bn_variable(self.name, self.full_out, key) for key in ("gamma", "beta"))
+        return KernelLayer(self._stored("conv/W"), gamma, beta, stride=self.stride, w_out=self.w_out,
+                           running=running(self.name, self.full_out, mode))
 
     def constant_layer(self, mode: Mode) -> Folded:
         """Its weights as they are now, those of its subnet alone, BN folded in."""

@@ -20,9 +20,10 @@ from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stor
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
-    bn_variables,
+    bn_variable,
     folded_convolution,
     permute_bn,
+    running,
     slice_bn,
 )
 
@@ -115,12 +116,12 @@ class Separable:
 
     def kernel_layer(self, mode: Mode) -> KernelLayer:
         """Its variables, as `kernels.block` takes them."""
-        bn = bn_variables(self.name, self.full_out)
+        gamma, beta = (bn_variable(self.name, self.full_out, key) for key in ("gamma", "beta"))
         matrices = tuple(self._stored(f"depthwise/{large}to{small}")
                          for large, small in shrinks(self.kernels, self.kernel))
-        return KernelLayer(self._stored("pointwise/W"), bn["gamma"], bn["beta"],
-                             self._stored("depthwise/W"), matrices, self.kernel, w_out=self.w_out,
-                             relu_in=self.relu_in, running=(bn["mean"], bn["var"]) if mode.track else None)
+        return KernelLayer(self._stored("pointwise/W"), gamma, beta, self._stored("depthwise/W"), matrices,
+                           self.kernel, w_out=self.w_out, relu_in=self.relu_in,
+                           running=running(self.name, self.full_out, mode))
 
     def constant_layer(self, mode: Mode) -> Folded:
         """Its weights as they are now, those of its subnet alone, BN folded in."""
