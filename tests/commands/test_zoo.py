@@ -49,7 +49,8 @@ def test_trained_evaluated_finetuned_profiled(trained):
     done = run("finetune", "--weights", weights, "--output", trained, "--set", "finetune.epochs=1",
                "--save", trained / "tuned.h5")
     assert done.returncode == 0, done.stderr
-    assert [row["when"] for row in record(trained, "finetune-finetune.json")["results"]] == ["before", "after"]
+    rows = record(trained, "finetune-finetune.json")["results"]
+    assert [row["when"] for row in rows] == ["before", "after"]
     done = run("profile", "--weights", weights, "--image-size", 32, "--save", trained / "costs.json")
     assert done.returncode == 0, done.stderr
     row, = json.loads((trained / "costs.json").read_text())
@@ -57,8 +58,8 @@ def test_trained_evaluated_finetuned_profiled(trained):
 
 
 def test_exported_and_in_the_tables(trained):
-    done = run("export", "--weights", trained / NAME / "weights.h5", "--output", trained / "net.nnp", "--fold",
-               "--format", "nnp")
+    done = run("export", "--weights", trained / NAME / "weights.h5", "--output", trained / "net.nnp",
+               "--format", "nnp", "--fold")
     assert done.returncode == 0, done.stderr
     done = run("tables", "--records", trained / "records", "--output", trained / "tables")
     assert done.returncode == 0, done.stderr
