@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Callable, List, Mapping, Optional, Tuple
@@ -59,21 +58,3 @@ def newest_checkpoint(folder: Location, log: Callable[[str], None] = print) -> O
         raise OfaError(f"none of the {len(found)} checkpoints in {folder} can be read: mend the disk, "
                        "bring a copy back, or delete them to begin this stage anew")
     return None
-
-
-def refuse_changes(folder: Location, before: Mapping[str, object], now: Mapping[str, object],
-                   defaults: Mapping[str, object]) -> None:
-    """OfaError with the differing keys if the run in `folder` was begun with other settings.
-
-    Args:
-        folder: Named in the error.
-        before, now: Settings by name, of the checkpoint and of this run.
-        defaults: What a setting is in a checkpoint that is older than the setting.
-    """
-    now = json.loads(json.dumps(now))  # as `before` was: tuples become lists
-    before = {**{key: defaults[key] for key in defaults if key in now}, **before}
-    changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now}
-               if before.get(key) != now.get(key)]
-    if changed:
-        raise OfaError(f"{folder} was begun with other settings ({'; '.join(changed)}): undo the "
-                       "change, choose another --output, or say --accept-changes")

@@ -25,7 +25,8 @@ from ..nets import Arch
 from ..system.comm import Communicator, require_agreement
 from ..system.machine import versions
 from . import sampling
-from .checkpoints import newest_checkpoint, refuse_changes, save_checkpoint
+from .checkpoints import newest_checkpoint, save_checkpoint
+from .identity import refuse_changes
 from .monitor import SeriesLog
 from .optimiser import Optimiser
 from .schedule import generator, learning_rate
@@ -48,7 +49,7 @@ class Task:
         validate: network -> top-1 (a fraction) on the held-out images, by which `best.h5` is chosen.
         teachers: Frozen full networks by image size, to distil from.
         fingerprint: What must not change in a resumed run, unless `accept_changes`.
-        defaults: What a part of the fingerprint is in checkpoints that are older than it.
+        unknown: What checkpoints would say that are older than a part of the fingerprint.
         accept_changes: Whether a changed fingerprint is accepted.
     """
 
@@ -63,7 +64,7 @@ class Task:
     validate: Callable[[AnyNetwork], float]
     teachers: Mapping[int, Teacher] = field(default_factory=dict)
     fingerprint: Mapping[str, object] = field(default_factory=dict)
-    defaults: Mapping[str, object] = field(default_factory=dict)
+    unknown: Mapping[str, object] = field(default_factory=dict)
     accept_changes: bool = False
 
 
@@ -194,7 +195,7 @@ class Loop:
             return 0
         arrays, meta = found
         if not task.accept_changes:
-            refuse_changes(task.folder, meta["fingerprint"], task.fingerprint, task.defaults)
+            refuse_changes(f"{task.folder} was begun", meta["fingerprint"], task.fingerprint, task.unknown)
         task.net.set_arrays({n[len("net/"):]: a for n, a in arrays.items() if n.startswith("net/")},
                             f"checkpoint in {task.folder}")
         self.stepper.optimiser.set_state(arrays)
