@@ -323,7 +323,7 @@ def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
     kept = {"net": settings["net"], "data": settings["data"], "train": settings["train"]}
     flat = {f"{group}.{key}": value for group, values in kept.items() for key, value in values.items()}
     for harmless in ("data.workers", "data.source", "data.valid_sizes", "data.max_unreadable",
-                     "train.keep_checkpoints"):
+                     "train.keep_checkpoints", "train.checkpoint_minutes"):
         flat.pop(harmless)
     flat.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
     return flat

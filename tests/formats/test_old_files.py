@@ -57,7 +57,8 @@ def test_a_stage_goes_on_from_its_checkpoint(tmp_path):
     out = runner("train", "--recipe", OLD / "fixture.yaml", "--search-space", WHOLE, "--output", tmp_path)
     assert "goes on after epoch 1 of 2" in out
     new, old = (ofa.load(folder / WHOLE / "weights.h5") for folder in (tmp_path, OLD))
-    added = {"sorting": "exact", "running_statistics": False}  # settings that were not there then
+    # settings that were not there then
+    added = {"sorting": "exact", "running_statistics": False, "checkpoint_minutes": None}
     old.info["recipe"]["train"].update(added)
     identity = new.info.pop("identity")
     assert identity["seed"] == 0 and identity["stage.space"] == WHOLE
