@@ -14,8 +14,9 @@ from typing import Dict, Mapping, Protocol, Sequence
 
 from ..nets import Arch, Space
 from ..system.record_rules import UNITS
-from .pages.markdown import count, duration
-from .plots import choices_figure, front_figure, png
+from .cells import count, duration
+from .plots.fronts import choices_figure, front_figure
+from .plots.style import png
 
 COLUMNS = {"macs": ("MACs", count), "parameters": ("Parameters", count),
            "latency_ms": ("Latency, ms", "{:.3g}".format),

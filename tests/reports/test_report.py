@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.reports import plots
 from nnabla_ofa.reports import search_report as report
+from nnabla_ofa.reports.cells import count
 from nnabla_ofa.reports.pages import index
 from nnabla_ofa.reports.pages import search as comparison
-from nnabla_ofa.reports.pages.markdown import count
+from nnabla_ofa.reports.plots.fronts import choices_figure, front_figure
 from nnabla_ofa.search.methods import search
 from nnabla_ofa.search.problem import Problem, cost_function, pareto
 
@@ -175,11 +175,11 @@ def test_its_policy_keeps_a_browser_from_fetching_what_is_elsewhere(made, tmp_pa
 
 def test_pictures_show_what_they_are_given():
     lines, dots = {"front": [[(2e6, 0.5), (3e6, 0.7)]]}, {"random": [(4e6, 0.4)]}
-    figure = plots.front_figure(lines, dots, "macs", "test")
+    figure = front_figure(lines, dots, "macs", "test")
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert list(lines["front"].get_xdata()) == [2, 3] and list(lines["random"].get_ydata()) == [0.4]
     assert figure.axes[0].get_xlabel() == "MACs (millions)"
-    image, = plots.choices_figure([["a", "x"], ["a", "y"]], [["a", "b"], ["x", "y"]]).axes[0].images
+    image, = choices_figure([["a", "x"], ["a", "y"]], [["a", "b"], ["x", "y"]]).axes[0].images
     counts = np.ma.filled(image.get_array(), -1)
     assert counts.tolist() == [[2, -1], [0, -1], [-1, 1], [-1, 1]]
 
@@ -214,6 +214,7 @@ def test_page_of_a_comparison_says_what_its_rows_say():
     own = comparison.fronts(record)["nsga2", 0]
     assert comparison.beaten(own, by_hand, "macs", "valid_top1") == 1
     assert comparison.beaten(own, by_hand, "macs", "top1") == 0.5
+    assert comparison.wins(record, "valid_top1") == [True, True]
     page = comparison.pages([record])["search.md"]
     assert "larger hypervolume than random search's in 2 of 2 seeds on the held-out" in page
     assert "100 ± 0%" in page and comparison.picture(record) in page
