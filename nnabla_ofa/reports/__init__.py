@@ -8,5 +8,5 @@
     cells.py          figures as text
     plots/            pictures, a file each; style.py: colours, axes, PNG
     pages/            Markdown, a module a page
-    search_report.py  HTML of one search
+    search_report.py  HTML of one search, by templates/search.html
 """

@@ -102,6 +102,27 @@ def test_every_subnet_has_a_row_and_its_commands(made):
             assert words[words.index("--subnet") + 1] == row["subnet"]
 
 
+def test_what_a_record_says_is_text_and_nothing_else(made):
+    evil = """<script>alert("1")</script> 'single' & <b class="x">"""
+    told = {key: evil for key in ("recipe", "space", "date", "commit", "command")}
+    paths = {key: evil for key in ("weights", "method", "predictor", "latency_table")}
+    asked = {**made[0]["search"], **paths}
+    rows = [dict(row, subnet=evil) for row in made[0]["results"]]
+    record = {**made[0], **told, "search": asked, "results": rows, "versions": {evil: evil},
+              "machine": {"cpu": evil, "cores": 2, "gpu": evil}}
+    found = Elements(report.page(record, {evil: b"1"}))
+    plain = Elements(report.page(made[0], {"caption": b"1"}))
+    assert {tag for tag, _ in found.tags} <= {tag for tag, _ in plain.tags} | {"code"}
+    assert not [attrs for _, attrs in found.tags if attrs.get("class") == "x"]
+    assert [attrs["alt"] for tag, attrs in found.tags if tag == "img"] == [evil]
+    data = "".join(found.data)
+    quoted = shlex.quote(evil)  # in three commands a subnet: of the weights and of the subnet
+    once = data.replace(quoted, "")
+    assert data.count(quoted) == 6 * len(rows)
+    # title and heading, 5 of the search, a row a subnet, caption, command, date, commit, version, machine
+    assert once.count(evil) == 2 + 5 + len(rows) + 1 + 3 + 2 + 2
+
+
 def test_latency_has_a_column_where_it_was_measured(made):
     record = dict(made[0], results=[dict(row, latency_ms=1.234) for row in made[0]["results"]])
     page = report.page(record, {})
