@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Union
 
-from ..accuracies import KINDS, collect, of_recipe
-from ..cells import duration
+from ..accuracies import KINDS, collect, is_fixed, of_recipe
+from ..cells import accuracy, duration
 from ..protocol import Cells, PageModule, Records
+from . import fixed_networks
 from .markdown import table
 from .recipes import TITLE
-from .summaries import extremes
+from .summaries import by_macs, extremes
 
 COMMAND = "python runners/tables.py"
 PICTURE = re.compile(r"^!\[(.*)\]\((.*)\)$", re.MULTILINE)
@@ -47,15 +48,23 @@ def index_page(records: Records, pages: Mapping[str, str], commands: Mapping[str
         commands: {file name: what makes the records of that page}.
     """
     recipes = [Path(name).stem for name, text in pages.items() if text.startswith(TITLE)]
-    rows = [recipe_cells(records, recipe) for recipe in recipes]
+    fixed = [recipe for recipe in recipes if only_networks(records, recipe)]
+    elastic = [recipe_cells(records, recipe) for recipe in recipes if recipe not in fixed]
     links = [{"Page": f"[{text.splitlines()[0].lstrip('# ')}]({name})",
               "Records made by": f"`{commands[name]}`" if name in commands else "-"}
              for name, text in pages.items() if Path(name).stem not in recipes]
+    tables = [elastic, [networks_cells(records, recipe) for recipe in fixed], links]
     parts = ["# Results", NOTE, *([] if recipes else ["Nothing was run yet."]),
-             *(table(some, left=2) for some in (rows, links) if some)]
+             *(table(rows, left=2) for rows in tables if rows)]
     shown = [found for text in pages.values() for found in PICTURE.findall(text)]
     parts += ["## Pictures", *(f"![{caption}]({file})" for caption, file in shown)] if shown else []
     return "\n\n".join(parts)
+
+
+def only_networks(records: Records, recipe: str) -> bool:
+    """Whether a recipe trained fixed networks and nothing else."""
+    trained = of_recipe(records, recipe, "train")
+    return bool(trained) and all(is_fixed(record) for record in trained)
 
 
 def recipe_cells(records: Records, recipe: str) -> Cells:
@@ -65,6 +74,15 @@ def recipe_cells(records: Records, recipe: str) -> Cells:
             "Last space trained": f"`{trained[-1]['space']}`" if trained else "not run yet",
             **run_cells(records, recipe),
             **extremes(collect(records, recipe), trained[-1]["stage"] if trained else "")}
+
+
+def networks_cells(records: Records, recipe: str) -> Cells:
+    """The row of a recipe of fixed networks: the most accurate one, at its largest image size."""
+    found = collect(records, recipe)
+    best = {name: [row["top1"] for row in by_macs(found, name)[0]] for name in fixed_networks.names(found)}
+    name = max(best, key=lambda name: sum(best[name]) / len(best[name]), default="-")
+    return {"Fixed networks": f"[{recipe}]({recipe}.md)", "Most accurate": f"`{name}`",
+            **run_cells(records, recipe), "Top-1": accuracy(best.get(name, []))}
 
 
 def run_cells(records: Records, recipe: str) -> Cells:

@@ -11,6 +11,7 @@ from ..accuracies import KINDS, STAGES, Figures, collect, is_fixed, of_recipe
 from ..protocol import Records, Rows
 from ..published import published_rows
 from ..selection import of_kind
+from . import fixed_networks
 from .accuracy_tables import by_split
 from .markdown import run_facts, table
 from .summaries import extremes, training_cells
@@ -36,6 +37,7 @@ def figures(records: Records) -> Dict[str, Figure]:
     for recipe in recipes_of(records):
         makers = {f"{recipe}-epochs.png": epochs_figure, f"{recipe}-accuracy-macs.png": accuracy_macs_figure}
         found.update({name: makers[name](records, recipe) for name in pictures(records, recipe)})
+        found.update(fixed_networks.figures(records, recipe))
     return found
 
 
@@ -45,18 +47,20 @@ def recipes_of(records: Records) -> List[str]:
 
 
 def recipe_page(records: Records, recipe: str) -> str:
-    """The whole page of one recipe: runs, summary, pictures, a section a stage."""
+    """The whole page of one recipe: runs, summary, pictures, a section a stage, one of fixed networks."""
     runs, trained = of_recipe(records, recipe, *KINDS), of_recipe(records, recipe, "train")
     found, published = collect(records, recipe), published_rows(records, recipe)
-    shown = pictures(records, recipe)
+    shown = {**pictures(records, recipe), **fixed_networks.pictures(records, recipe)}
     stages = [stage for stage in STAGES if any(row["stage"] == stage for row in published)
               or any(key.stage == stage for key in found)]
     stages += sorted({key.stage for key in found if not key.fixed} - set(STAGES))
     parts = [f"{TITLE}{recipe}`", run_facts(runs) if runs else
              "Not run here yet: the figures below are the published ones alone.",
              summary([run for run in trained if not is_fixed(run)], found),
+             fixed_networks.summary([run for run in trained if is_fixed(run)], found),
              *(f"![{caption}]({name})" for name, caption in shown.items()),
-             *(stage_section(stage, found, published) for stage in stages)]
+             *(stage_section(stage, found, published) for stage in stages),
+             fixed_networks.section(found, published)]
     return "\n\n".join(part for part in parts if part)
 
 
