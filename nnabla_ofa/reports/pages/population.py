@@ -24,6 +24,6 @@ def population_page(record: Optional[Record]) -> Optional[str]:
     return "\n\n".join([
         "# Many subnets evaluated together", benchmark_facts(record),
         "Calibration and evaluation of subnets one by one, and as one population: the entry flow, and "
-        "leading middle\nblocks that are equal, run once a batch (`nnabla_ofa/population.py`). Figures "
+        "leading middle\nblocks that are equal, run once a batch (`nnabla_ofa/model/population.py`). Figures "
         "are equal either way. Archs are\nrandom, or mutations of one (each block drawn anew with "
         "probability 1/4), as a search makes them; images are\ncalibration + test.", table(cells, left=2)])
