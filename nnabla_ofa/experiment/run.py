@@ -274,7 +274,8 @@ class Run:
     def _finetuned(self, alone: AnyNetwork, arch: Arch, when: str) -> List[Row]:
         """Rows of a subnet "before" or "after" fine-tuning, or trained from "scratch"."""
         self.say(f"trained from scratch, {arch}:" if when == "scratch" else f"{when} fine-tuning, {arch}:")
-        return [{**row, "subnet": str(arch), "when": when}
+        names = {"subnet": str(arch), "canonical": str(arch.canonical()), "short": arch.short()}
+        return [{**row, **names, "when": when}
                 for row in self.lab.rows(alone, [None], say=self.say)]
 
     # What is kept -----------------------------------------------------------------------------
