@@ -202,6 +202,27 @@ class Part(Layer, Protocol):
         """Give the channels in `order`; rows beyond it stay. Changes `arrays`."""
 
 
+class Single:
+    """What all layers that own parameters have in common: each is its own only part."""
+
+    name: str
+
+    def parts(self) -> Tuple["Part", ...]:
+        """Itself."""
+        return (self,)  # type: ignore[return-value]
+
+    stored_parts = parts
+
+    def parts_on(self, side: int) -> Tuple[Tuple["Part", int], ...]:
+        """Itself."""
+        return ((self, side),)  # type: ignore[return-value]
+
+    def variable(self, key: str) -> nn.Variable:
+        """Its variable `<name>/<key>` in the current parameter scope."""
+        name = f"{self.name}/{key}"
+        return stored(name, lambda: parameters(self)[name])  # type: ignore[arg-type]
+
+
 @lru_cache(maxsize=None)
 def parameters(layer: Layer) -> Dict[str, Parameter]:
     """`layer.parameters()`, remembered: layers are values."""
