@@ -10,7 +10,7 @@ import nnabla.functions as F
 import numpy as np
 
 from .. import kernels
-from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stored
+from .base import Arrays, Cost, Index, Mode, Parameter, counted, parameters, rows, stored
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Linear:
         """It has no BN: its arrays as they are."""
         return {name: arrays[name] for name in parameters(self)}
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """See `base.Part`."""
         return slice(self.classes)
 

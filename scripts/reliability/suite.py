@@ -10,9 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
-    "tests/experiment/test_reliability.py": "unreadable images, full disk, broken checkpoints, loss that is not finite",
+    "tests/experiment/test_reliability.py":
+        "unreadable images, full disk, broken checkpoints, loss that is not finite",
     "tests/test_fuzz.py": "fuzz: names, recipes, overrides, networks, lists, records, images",
-    "tests/layers/test_truth.py": "elastic operations, losses, BN calibration and update against float64 NumPy",
+    "tests/layers/test_truth.py":
+        "elastic operations, losses, BN calibration and update against float64 NumPy",
     "tests/kernels/test_kernels.py": "the fused CPU functions against float64 NumPy",
 }
 
