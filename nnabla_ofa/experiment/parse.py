@@ -43,7 +43,7 @@ def load_recipe(name: Location, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a name under args/ or of a YAML file, with "key.key=value" overrides."""
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else ARGS / f"{name}.yaml"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except OSError as error:
         raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are "
                        f"{', '.join(recipe_names())}, or give the path of a .yaml file") from error
@@ -60,9 +60,13 @@ def from_settings(values: Dict[str, Any], overrides: Sequence[str] = (),
                   source: str = "recipe") -> Recipe:
     """A `Recipe` of plain values (as `Recipe.settings` gives them), with overrides."""
     values = copy.deepcopy(values)
-    for override in overrides:
+    on_net = [override for override in overrides if override.startswith("net.")]
+    for override in on_net:
         _override(values, override)
-    _name_stage_of_fixed(values)
+    _name_stage_of_fixed(values)  # an override may choose the network, others name its stage
+    for override in overrides:
+        if override not in on_net:
+            _override(values, override)
     try:
         return _convert(values, Recipe, "", source)
     except OfaError as error:
@@ -72,7 +76,7 @@ def from_settings(values: Dict[str, Any], overrides: Sequence[str] = (),
 
 
 def _name_stage_of_fixed(values: Dict[str, Any]) -> None:
-    """A fixed network has one stage, whose name and space are the network's unless it says another name."""
+    """A fixed network has one stage: its space, and its name where it has none, are the network's."""
     net, stages = values.get("net"), values.get("stages")
     if isinstance(net, dict) and net.get("family") in ZOO and isinstance(stages, list):
         for stage in stages:

@@ -73,12 +73,14 @@ class Parameter(NamedTuple):
         role: "weight" (trained), "mean" or "variance" (the statistics of a BN), or "order" (where
             sorting has moved each channel).
         decay: Whether weight decay shrinks it.
+        scores: Whether its last axis are the classes.
     """
 
     shape: Tuple[int, ...]
     init: str
     role: str = "weight"
     decay: bool = False
+    scores: bool = False
 
     @property
     def trained(self) -> bool:
@@ -218,6 +220,27 @@ class Part(Layer, Protocol):
 
     def permute_outputs(self, arrays: Arrays, order: np.ndarray) -> None:
         """Give the channels in `order`; rows beyond it stay. Changes `arrays`."""
+
+
+class Single:
+    """What all layers that own parameters have in common: each is its own only part."""
+
+    name: str
+
+    def parts(self) -> Tuple["Part", ...]:
+        """Itself."""
+        return (self,)  # type: ignore[return-value]
+
+    stored_parts = parts
+
+    def parts_on(self, side: int) -> Tuple[Tuple["Part", int], ...]:
+        """Itself."""
+        return ((self, side),)  # type: ignore[return-value]
+
+    def variable(self, key: str) -> nn.Variable:
+        """Its variable `<name>/<key>` in the current parameter scope."""
+        name = f"{self.name}/{key}"
+        return stored(name, lambda: parameters(self)[name])
 
 
 @lru_cache(maxsize=None)

@@ -25,13 +25,15 @@ def bn_parameters(name: str, width: int) -> Dict[str, Parameter]:
             f"{name}/bn/var": Parameter(shape, "ones", "variance")}
 
 
-def bn_variables(name: str, width: int) -> Dict[str, nn.Variable]:
-    """The variables of these arrays, by the last part of their names."""
-    found = {}
-    for key in KEYS:
-        full = f"{name}/bn/{key}"
-        found[key] = stored(full, lambda full=full: bn_parameters(name, width)[full])  # type: ignore[misc]
-    return found
+def bn_variable(name: str, width: int, key: str) -> nn.Variable:
+    """The variable of one of these arrays; key: one of KEYS."""
+    full = f"{name}/bn/{key}"
+    return stored(full, lambda: bn_parameters(name, width)[full])
+
+
+def running(name: str, width: int, mode: Mode) -> Optional[Tuple[nn.Variable, nn.Variable]]:
+    """Mean and variance that follow the batches; None where the mode has none follow."""
+    return (bn_variable(name, width, "mean"), bn_variable(name, width, "var")) if mode.track else None
 
 
 def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: Mode,
@@ -45,12 +47,11 @@ def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: 
         mode: Which statistics normalise, and who receives those of the batch.
         order: Integers (full,), the stored channel of each output channel; None for the first ones.
     """
-    own = bn_variables(name, full)
-    gamma, beta = (rows(own[key], width, order, axis=1) for key in ("gamma", "beta"))
+    gamma, beta = (rows(bn_variable(name, full, key), width, order, axis=1) for key in ("gamma", "beta"))
     if not mode.batch_stat:
-        mean, var = (_constant(own[key], width, order) for key in ("mean", "var"))
+        mean, var = (_constant(bn_variable(name, full, key), width, order) for key in ("mean", "var"))
         return F.batch_normalization(x, beta, gamma, mean, var, eps=mode.bn_eps, batch_stat=False)
-    mean, var = (own["mean"], own["var"]) if mode.track else (None, None)
+    mean, var = running(name, full, mode) or (None, None)
     found = F.batch_normalization(x, beta, gamma, mean, var, decay_rate=mode.bn_decay, eps=mode.bn_eps,
                                   batch_stat=True, output_stat=mode.statistics is not None)
     if mode.statistics is None:  # nobody asks for the moments: cuDNN has no function that gives them

@@ -46,15 +46,18 @@ class Network(Weights[ElasticConfig]):
         Archs share the graph of the layers that they have in common from the input on: the entry
         flow always, and every leading middle block that is the same in them.
         """
-        nodes: Dict[Tuple[Layer, ...], nn.Variable] = {(): to_trunk(x, mode)}
+        values = [to_trunk(x, mode)]
+        places: Dict[Tuple[int, Layer], int] = {}  # (place of the value before, layer) -> place
         outputs = []
         with nn.parameter_scope("", self.scope):
             for arch in archs:
-                layers = self.layers(arch)
-                for depth in range(1, len(layers) + 1):
-                    if layers[:depth] not in nodes:
-                        nodes[layers[:depth]] = layers[depth - 1].build(nodes[layers[:depth - 1]], mode)
-                outputs.append(nodes[layers])
+                place = 0
+                for layer in self.layers(arch):
+                    if (place, layer) not in places:
+                        values.append(layer.build(values[place], mode))
+                        places[place, layer] = len(values) - 1
+                    place = places[place, layer]
+                outputs.append(values[place])
         return outputs
 
     def cost(self, arch: Subnet = None, image_size: int = 224) -> Cost:

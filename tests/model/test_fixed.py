@@ -1,0 +1,236 @@
+"""Fixed networks: the same function as the reference, exact counts, one space, one stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import zlib
+from functools import partial
+from pathlib import Path
+
+import nnabla as nn
+import numpy as np
+import pytest
+
+import nnabla_ofa as ofa
+from nnabla_ofa import kernels
+from nnabla_ofa.data import Augment
+from nnabla_ofa.evaluation import calibrate
+from nnabla_ofa.experiment.lab import Lab
+from nnabla_ofa.experiment.parse import from_settings
+from nnabla_ofa.experiment.run import Run
+from nnabla_ofa.formats import export
+from nnabla_ofa.model.fixed import graph_cost
+from nnabla_ofa.nets import registry
+from nnabla_ofa.nets.zoo import resnet_cifar
+from nnabla_ofa.system.comm import Single
+from nnabla_ofa.training.checkpoints import checkpoints
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+SMALL = "small_resnet"
+WAYS = [pytest.param(way, marks=pytest.mark.skipif(
+    way == "fast" and kernels.unavailable_reason() is not None,
+    reason=str(kernels.unavailable_reason()))) for way in ("nnabla", "fast")]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A network of seconds: one block in each of the first two stages."""
+    monkeypatch.setitem(registry.ZOO, SMALL, partial(resnet_cifar.resnet, blocks=(1, 1)))
+
+
+def random_net(family=SMALL, classes=5, way="nnabla"):
+    """A network whose BN parameters and statistics are all random."""
+    net = ofa.FixedNetwork.create(ofa.Fixed(family, classes=classes))
+    rng, arrays = np.random.default_rng(1), net.arrays()
+    for name, parameter in net.declared().items():
+        if name.endswith("gamma") or parameter.role == "variance":
+            arrays[name] = rng.uniform(0.5, 1.5, parameter.shape)
+        elif name.endswith("beta") or parameter.role == "mean":
+            arrays[name] = 0.3 * rng.standard_normal(parameter.shape)
+    net.set_arrays(arrays)
+    net.kernels = way
+    return net
+
+
+def images(count=3, side=16):
+    return np.random.default_rng(2).standard_normal((count, 3, side, side)).astype(np.float32)
+
+
+def relative(a, b):
+    return np.abs(a - b).max() / np.abs(b).max()
+
+
+# The function ------------------------------------------------------------------------------------
+
+def reference_key(name):
+    """The name of one of our arrays in the state dict of weiaicunzai/pytorch-cifar100's resnet18."""
+    kinds = {"conv/W": "weight", "bn/gamma": "weight", "bn/beta": "bias", "bn/mean": "running_mean",
+             "bn/var": "running_var", "affine/W": "weight", "affine/b": "bias"}
+    layer, kind = re.fullmatch(r"(.+)/(\w+/\w+)", name).groups()
+    after = int(kind.startswith("bn"))
+    if layer == "classifier":
+        return f"fc.{kinds[kind]}"
+    if layer == "stem":
+        return f"conv1.{after}.{kinds[kind]}"
+    stage, block, part = re.fullmatch(r"stages/(\d)/(\d)/(\w+)", layer).groups()
+    place = f"shortcut.{after}" if part == "skip" else f"residual_function.{3 * int(part) + after}"
+    return f"conv{int(stage) + 2}_x.{block}.{place}.{kinds[kind]}"
+
+
+def formula(name, parameter, gain):
+    """The weights that the reference's logits were computed from: drawn by the reference's name."""
+    key = reference_key(name)
+    shape = parameter.shape[::-1] if name.endswith("affine/W") else parameter.shape
+    rng = np.random.default_rng(zlib.crc32(key.encode()))
+    if name.endswith(("bn/gamma", "bn/var")):
+        return rng.uniform(0.5, 1.5, shape)
+    if name.endswith(("bn/beta", "bn/mean", "affine/b")):
+        return 0.1 * rng.standard_normal(shape)
+    values = rng.standard_normal(shape) * np.sqrt(gain / np.prod(shape[1:]))
+    return values.T if name.endswith("affine/W") else values
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gain", [1, 2])
+def test_resnet18_computes_the_logits_of_the_reference(gain, way):
+    net = ofa.FixedNetwork(ofa.Fixed("resnet18_cifar", classes=100), ofa.Space((), "resnet18_cifar"))
+    net.set_arrays({name: formula(name, p, gain) for name, p in net.declared().items()})
+    net.kernels = way
+    x = np.random.default_rng(7).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    expected = np.load(FIXTURES / "resnet18_cifar100_logits.npz")[f"gain{gain}"]
+    assert relative(net.logits(x), expected) < 1e-5
+
+
+@pytest.mark.parametrize("classes, parameters, macs", [(10, 11_173_962, 555_422_720),
+                                                       (100, 11_220_132, 555_468_800)])
+def test_resnet18_has_the_published_size(classes, parameters, macs):
+    """Counts of golden_cifar.csv, made with the reference code; its activations leave the scores out."""
+    cost = ofa.FixedNetwork.create(ofa.Fixed("resnet18_cifar", classes=classes)).cost(image_size=32)
+    assert (cost.parameters, cost.macs, cost.activations - classes) == (parameters, macs, 614_400)
+
+
+@pytest.mark.parametrize("name", ["XP1 7x7 3", "XP0.6 3x3 1", "XP0.8 5x5 2"])
+@pytest.mark.parametrize("side", [32, 37])
+def test_the_graphs_count_is_that_of_elastic_layers(name, side):
+    config = ofa.Xception(classes=4, width_mult=0.05)
+    alone = ofa.Network.create(config, name)
+    alone.kernels = "nnabla"
+    y, = alone.forward(nn.Variable((1, 3, side, side)), [alone.space.largest()], alone.mode(batch_stat=False))
+    counted, cost = graph_cost(y), alone.cost(image_size=side)
+    assert (counted.macs, counted.activations) == (cost.macs, cost.activations)
+
+
+@pytest.mark.skipif(kernels.unavailable_reason() is not None, reason=str(kernels.unavailable_reason()))
+@pytest.mark.parametrize("batch_stat", [False, True])
+def test_fused_functions_compute_the_same(batch_stat):
+    found = []
+    for way in ("fast", "nnabla"):
+        net = random_net(way=way)
+        y, = net.forward(nn.Variable.from_numpy_array(images()), [net.arch(None)], net.mode(batch_stat))
+        y.forward()
+        found.append(y.d.copy())
+    assert relative(*found) < 1e-5
+
+
+# What a network can ------------------------------------------------------------------------------
+
+def test_its_space_is_itself():
+    net = random_net()
+    assert str(net.space) == str(net.arch(None)) == net.arch(SMALL).short() == SMALL
+    assert net.space.single() and net.space.distinct_count() == 1
+    assert net.space.archs(net.space.indices([net.arch(None)])) == [net.arch(None)]
+    for wrong in ("XP1 7x7 3", "", "resnet18_cifar"):
+        with pytest.raises(ofa.OfaError, match="fixed network"):
+            net.arch(wrong)
+    with pytest.raises(ofa.OfaError, match="net.family='resnet19' is not one of"):
+        registry.config_class("resnet19")
+
+
+def test_new_weights_depend_on_seed_and_name_alone():
+    same, again, other = (ofa.create(ofa.Fixed(SMALL), SMALL, seed).arrays() for seed in (3, 3, 4))
+    assert all(np.array_equal(array, again[name]) for name, array in same.items())
+    assert not np.array_equal(same["stem/conv/W"], other["stem/conv/W"])
+
+
+def test_files_copies_and_folded_copies_compute_the_same(tmp_path):
+    net = random_net()
+    expected = net.logits(images())
+    net.info = {"mean": [0.5] * 3}
+    net.save(tmp_path / "net.h5")
+    loaded = ofa.load(tmp_path / "net.h5")
+    loaded.kernels = "nnabla"
+    assert loaded.info == net.info and np.array_equal(loaded.logits(images()), expected)
+    copy = net.extract()
+    copy.variables()["stem/conv/W"].d = 0
+    assert np.array_equal(net.logits(images()), expected)
+    folded = net.fold_bn()
+    assert relative(folded.logits(images()), expected) < 1e-5
+    assert not [name for name in folded.arrays() if "/bn/" in name]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_calibrated_statistics_are_those_of_the_batches(way):
+    net, x, statistics = random_net(way=way), images(6), {}
+    mode = dataclasses.replace(net.mode(batch_stat=True), statistics=statistics)
+    y, = net.forward(nn.Variable.from_numpy_array(x), [net.arch(None)], mode)
+    y.forward()
+    calibrate(net, [(0, x, None)], 1)
+    found = net.arrays()
+    assert len(statistics) == 6
+    for name, (mean, variance) in statistics.items():
+        assert relative(found[f"{name}/mean"].ravel(), mean.d.ravel()) < 1e-5
+        assert relative(found[f"{name}/var"].ravel(), variance.d.ravel()) < 1e-4
+
+
+@pytest.mark.parametrize("form", ["nnp"])
+def test_an_exported_file_computes_the_same(form, tmp_path):
+    net = random_net()
+    about = export.describe(net, "abcde", Augment(), 16, fold=True)
+    assert export.export(net, tmp_path / "net.nnp", form, about, images()) < 1e-4
+    assert about["arch"] == SMALL and about["net"]["family"] == SMALL
+
+
+# One stage ---------------------------------------------------------------------------------------
+
+def run(output, *overrides):
+    recipe = from_settings({
+        "name": "fixed", "net": {"family": SMALL},
+        "data": {"source": "digits", "image_sizes": [8], "valid_sizes": [8], "held_out": 0.5, "workers": 0,
+                 "train_images": 64, "calibration_images": 32,
+                 "augment": {"crop": "padded", "pad": 1, "flip": False, "valid_resize": 1.0}},
+        "train": {"batch_size": 16, "global_batch": 32}, "stages": [{"epochs": 2, "lr": 0.05}]}, overrides)
+    return Run(Lab.open(recipe, 0, Single()), output, "test")
+
+
+def test_a_resumed_stage_ends_with_the_bits_of_an_uninterrupted_one(tmp_path):
+    for folder in ("whole", "resumed"):
+        run(tmp_path / folder).up_to(SMALL)
+    stage = tmp_path / "resumed" / SMALL
+    (stage / "weights.h5").unlink()
+    (stage / "checkpoint-0002.h5").unlink()
+    run(tmp_path / "resumed").up_to(SMALL)
+    assert [epoch for epoch, _ in checkpoints(stage)] == [2, 1]
+    one, other = (ofa.load(tmp_path / folder / SMALL / "weights.h5").arrays()
+                  for folder in ("whole", "resumed"))
+    assert all(np.array_equal(array, other[name]) for name, array in one.items())
+
+
+def test_running_statistics_follow_the_batches(tmp_path):
+    """mean <- decay mean + (1 - decay) batch's; they, not calibration, serve the stage's result."""
+    found = run(tmp_path, "train.running_statistics=true", "stages.small_resnet.epochs=1", "net.bn_decay=0.5")
+    found.up_to(SMALL)
+    net = ofa.load(tmp_path / SMALL / "weights.h5")
+    initial = ofa.create(net.config, SMALL, 0).arrays()
+    means = [name for name, p in net.declared().items() if p.role == "mean"]
+    assert all(not np.array_equal(net.arrays()[name], initial[name]) for name in means)
+    best = ofa.load(tmp_path / SMALL / "best.h5")
+    assert all(np.array_equal(net.arrays()[name], best.arrays()[name]) for name in net.declared())
+    with pytest.raises(ofa.OfaError, match="running_statistics"):
+        from_settings({"name": "elastic", "net": {}, "data": {}, "train": {"running_statistics": True},
+                       "stages": [{"name": "all", "space": "K357_E1_D3", "epochs": 1, "lr": 0.1}]})
+
+
+def test_a_stage_of_a_fixed_network_has_its_name():
+    stage, = run(Path("unused")).recipe.stages
+    assert (stage.name, stage.space) == (SMALL, SMALL)
