@@ -20,6 +20,8 @@ def main() -> None:
         print(usage)
         return
     print(usage, file=sys.stderr)
+    if len(sys.argv) > 1:
+        print(f"error: there is no command {name!r}", file=sys.stderr)
     sys.exit(2)
 
 

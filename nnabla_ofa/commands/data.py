@@ -123,7 +123,7 @@ def show_data(options: Options) -> None:
 def caption(label: np.ndarray, classes: Sequence[str]) -> str:
     """A label's class; of mixed targets, a float a class, the shares: "60% cat 40% dog"."""
     if np.ndim(label) == 0:
-        return classes[label]
+        return classes[int(label)]
     shares = np.argsort(-label, kind="stable")[:np.count_nonzero(label)]
     return " ".join(f"{label[i]:.0%} {classes[i]}" for i in shares)
 

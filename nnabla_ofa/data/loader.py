@@ -11,7 +11,19 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Deque, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import (
+    Callable,
+    Deque,
+    Generator,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 
@@ -93,7 +105,7 @@ class TrainLoader:
         return steps
 
     def epoch(self, epoch: int, sizes: Callable[[int], int], start_step: int = 0,
-              accumulate: int = 1) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+              accumulate: int = 1) -> Generator[Tuple[np.ndarray, np.ndarray], None, None]:
         """This rank's micro-batches of one epoch.
 
         An unreadable image is replaced (unreadable.py). The threads end with the iterator: at its
@@ -256,14 +268,15 @@ def _stack(images: Iterable[np.ndarray], count: int, size: int) -> np.ndarray:
     return batch
 
 
-def _ahead(function: Callable[[_Item], _Made], items: Iterable[_Item], workers: int) -> Iterator[_Made]:
+def _ahead(function: Callable[[_Item], _Made], items: Iterable[_Item], workers: int
+           ) -> Generator[_Made, None, None]:
     """`map(function, items)`, computed ahead by `workers` threads. 0: by the calling thread when asked."""
     with ONE_THREAD:
         yield from map(function, items) if workers == 0 else _by_threads(function, items, workers)
 
 
 def _by_threads(function: Callable[[_Item], _Made], items: Iterable[_Item], workers: int
-                ) -> Iterator[_Made]:
+                ) -> Generator[_Made, None, None]:
     """`map(function, items)`, computed by threads up to two items a thread ahead."""
     pool = ThreadPoolExecutor(workers)
     pending: Deque[Future[_Made]] = deque()

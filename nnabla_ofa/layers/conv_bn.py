@@ -12,7 +12,7 @@ import numpy as np
 from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
-from .base import Arrays, Cost, Mode, Parameter, Single, counted, rows
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, rows
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
@@ -105,7 +105,7 @@ class ConvBn(Single):
         weight, bias = folded_convolution(arrays, self.name, "conv", eps)
         return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """See `base.Part`."""
         return slice(self.w_out)
 

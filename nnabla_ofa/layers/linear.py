@@ -10,7 +10,7 @@ import nnabla.functions as F
 import numpy as np
 
 from .. import kernels
-from .base import Arrays, Cost, Mode, Parameter, Single, counted, parameters, rows
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, parameters, rows
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Linear(Single):
         """It has no BN: its arrays as they are."""
         return {name: arrays[name] for name in parameters(self)}
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """See `base.Part`."""
         return slice(self.classes)
 

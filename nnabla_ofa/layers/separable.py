@@ -16,7 +16,7 @@ import numpy as np
 from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
-from .base import Arrays, Cost, Mode, Parameter, Single, counted, rows
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, rows
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
@@ -151,7 +151,7 @@ class Separable(Single):
         return {f"{self.name}/depthwise/W": arrays[f"{self.name}/depthwise/W"],
                 f"{self.name}/pointwise/W": weight, f"{self.name}/pointwise/b": bias}
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """See `base.Part`."""
         return arrays[f"{self.name}/order"].astype(np.int64) if self.restore else slice(self.w_out)
 
