@@ -91,9 +91,10 @@ EXTRAS = {"": ("requirements.txt", "requirements-1.28.txt"), "onnx": ("requireme
           "dali": ("requirements-dali.txt",), "mpi": ("requirements-mpi.txt",),
           "cuda": ("requirements-cuda.txt",), "test": ("requirements-dev.txt",),
           "docs": ("requirements-docs.txt",)}
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "nnabla_ext": "nnabla", "nnabla_nas": "nnabla-nas",
-                 "nvidia": "nvidia-dali-cuda120", "PIL": "Pillow", "sklearn": "scikit-learn",
-                 "yaml": "PyYAML"}  # where an import has another name than what is installed
+# Where an import has another name than what is installed.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "jinja2": "Jinja2", "nnabla_ext": "nnabla",
+                 "nnabla_nas": "nnabla-nas", "nvidia": "nvidia-dali-cuda120", "PIL": "Pillow",
+                 "sklearn": "scikit-learn", "yaml": "PyYAML"}
 
 
 def ranges(extra=""):
