@@ -75,6 +75,8 @@ def check_data(options: Options) -> None:
         for label in np.argsort(counts, kind="stable")[:LISTED] if np.ptp(counts) else ():
             print(f"  {counts[label]:,} of {splits[name].classes[label]}")
         listed(f"{len(report.unreadable)} unreadable", report.unreadable)
+        if report.stray:
+            listed(f"{len(report.stray)} read without the stray bytes in them", report.stray)
     twice = equal_images(reports["train"], reports["test"])
     listed(f"{len(twice)} test images are training images, too",
            [f"{place(splits['test'], j)} = {place(splits['train'], i)}" for i, j in twice])
