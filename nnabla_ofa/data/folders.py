@@ -16,7 +16,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from ..errors import OfaError
-from .lists import Files, Layout, read_labels
+from .lists import Files, Layout, open_text, read_labels
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 TRAIN = ("train", "ILSVRC2012_img_train")     # names of the folder of training images
@@ -56,7 +56,7 @@ def is_tiny_imagenet(where: str) -> bool:
 
 def tiny_imagenet(where: str) -> Layout:
     """Tiny ImageNet as it is distributed. Its validation images, which have labels, are the test set."""
-    with open(os.path.join(where, "wnids.txt"), encoding="utf-8") as file:
+    with open_text(os.path.join(where, "wnids.txt")) as file:
         classes = tuple(sorted(file.read().split()))
     train = _scan(os.path.join(where, "train"), classes, "images")
     annotations = os.path.join(where, "val", "val_annotations.txt")

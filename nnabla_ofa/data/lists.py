@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, TextIO, Tuple
 
 import numpy as np
 
@@ -39,6 +40,22 @@ class Layout(NamedTuple):
     test: Files
 
 
+def open_text(path: str, newline: Optional[str] = None) -> TextIO:
+    """Open a text file as UTF-8, or as UTF-16 if it says so. Its byte order mark is no part of the text.
+
+    Bytes that are not UTF-8 come as surrogates, so that names of files with such bytes stay what they are.
+
+    Args:
+        path: the file.
+        newline: as of Python's `open`.
+    """
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # as PowerShell writes it
+        return open(path, encoding="utf-16", errors="replace", newline=newline)
+    return open(path, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+
+
 def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int = 0
                 ) -> Tuple[Tuple[str, ...], np.ndarray]:
     """The file names and labels of a list. Empty lines and lines that begin with # are skipped.
@@ -57,7 +74,7 @@ def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int
     """
     numbers = {name: number for number, name in enumerate(classes or ())}
     names, labels = [], []
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(map(str.strip, lines), start=1):
             if not line or line.startswith("#"):
                 continue
