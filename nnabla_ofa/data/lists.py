@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from typing import NamedTuple, Optional, Sequence, TextIO, Tuple
+import unicodedata
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 import numpy as np
 
@@ -56,41 +57,79 @@ def open_text(path: str, newline: Optional[str] = None) -> TextIO:
     return open(path, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
+def same_name(name: str) -> str:
+    """The name in Unicode's composed form (NFC). Two spellings of one name, as of "café", give one text."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
 def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int = 0
                 ) -> Tuple[Tuple[str, ...], np.ndarray]:
     """The file names and labels of a list. Empty lines and lines that begin with # are skipped.
+
+    All labels of a list are read alike. Where each of them is the name of a class, they are names. Else
+    they are numbers of classes. So folders "1", "2" and "3" may be listed under their names, or as 0, 1, 2.
 
     Args:
         path: the list.
         classes: the names of the classes, which may stand for labels. None: a label is a number from 0.
         columns: the number of fields of a line that count; blanks separate fields, and the last one that
-            counts is the label. 0: all fields count, and a name may hold blanks.
+            counts is the label. 0: all fields count, a file's name may hold blanks, and so may a class's.
 
     Returns:
         (names, labels int32 (n,)).
 
     Raises:
-        OfaError: the list is empty, or a line is wrong. It names the line.
+        OfaError: the list is empty, a line is wrong, or labels are read in two ways. It names the line.
     """
-    numbers = {name: number for number, name in enumerate(classes or ())}
-    names, labels = [], []
+    numbers = {same_name(name): number for number, name in enumerate(classes or ())}
+    names: List[str] = []
+    labels: List[str] = []
+    once: Dict[str, str] = {}  # one text for all lines of one label
+    for _, _, name, label in _entries(path, numbers, columns):
+        names.append(name)
+        labels.append(once.setdefault(label, label))
+    if not names:
+        raise OfaError(f"{path}: lists no images; write lines 'path label'")
+    as_names = {label: numbers[same_name(label)] for label in once if same_name(label) in numbers}
+    as_numbers = {label: int(label) for label in once
+                  if re.fullmatch("[0-9]{1,6}", label) and (classes is None or int(label) < len(classes))}
+    for reading in (as_names, as_numbers):
+        if len(reading) == len(once):
+            return tuple(names), np.array([reading[label] for label in labels], np.int32)
+    neither = next((label for label in once if label not in as_names and label not in as_numbers), None)
+    wrong = neither or next(label for label in once if label not in as_names)
+    number, line = next((number, line) for number, line, _, label in _entries(path, numbers, columns)
+                        if label == wrong)
+    if neither and (classes is None or not neither.isdecimal()):
+        raise _no_entry(path, number, line, numbers)
+    if neither:
+        raise OfaError(f"{path}:{number}: label {wrong} is out of range; the training set has labels 0 to "
+                       f"{len(numbers) - 1}")
+    raise OfaError(f"{path}:{number}: label {wrong} is a number, and {next(iter(as_names))} in another line "
+                   "is a class's name; write all labels of a list as names, or all as numbers")
+
+
+def _entries(path: str, classes: Mapping[str, object], columns: int) -> Iterator[Tuple[int, str, str, str]]:
+    """(number of the line, line, file name, label) of each entry of a list; see `read_labels`."""
+    blanks = sorted({len(name.split()) for name in classes if len(name.split()) > 1}, reverse=True)
     with open_text(path) as lines:
         for number, line in enumerate(map(str.strip, lines), start=1):
             if not line or line.startswith("#"):
                 continue
             fields = line.split()[:columns] if columns else line.rsplit(None, 1)
-            label = numbers.get(fields[-1], fields[-1])
-            if len(fields) != 2 or "\0" in line or not re.fullmatch("[0-9]{1,6}", str(label)):
-                allowed = "an integer label from 0" + (" or a class's name" if classes else "")
-                raise OfaError(f"{path}:{number}: {line[:200]!r} is not 'path label' with {allowed}")
-            if classes is not None and int(label) >= len(classes):
-                raise OfaError(f"{path}:{number}: label {label} is out of range; the training set has "
-                               f"labels 0 to {len(classes) - 1}")
-            names.append(fields[0])
-            labels.append(int(label))
-    if not names:
-        raise OfaError(f"{path}: lists no images; write lines 'path label'")
-    return tuple(names), np.array(labels, np.int32)
+            for words in () if columns else blanks:
+                name = line.rsplit(None, words)[0]
+                if same_name(line[len(name):].strip()) in classes:
+                    fields = [name, line[len(name):].strip()]
+                    break
+            if len(fields) != 2 or "\0" in line:
+                raise _no_entry(path, number, line, classes)
+            yield number, line, fields[0], fields[1]
+
+
+def _no_entry(path: str, number: int, line: str, classes: Mapping[str, object]) -> OfaError:
+    allowed = "an integer label from 0" + (" or a class's name" if classes else "")
+    return OfaError(f"{path}:{number}: {line[:200]!r} is not 'path label' with {allowed}")
 
 
 def listed_files(where: str) -> Layout:
