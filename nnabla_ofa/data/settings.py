@@ -8,6 +8,7 @@ from typing import Optional, Tuple
 from ..errors import require
 from .augment import Augment
 from .backends import BACKENDS
+from .datasets import Dataset, open_dataset
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Data:
     held_out: fraction of the training set kept for choosing. train_images: how many of the others to
     learn from, drawn by the seed, classes evenly; None: all. calibration_images: for BN statistics.
     max_unreadable: fraction of the images that may be unreadable before a run stops.
+    test_fraction: part of the images that become the test set, where a folder has no test images: the same
+    for every seed. None: test images must be there.
     """
 
     source: Optional[str] = None
@@ -31,6 +34,7 @@ class Data:
     workers: int = 2
     max_unreadable: float = 0.001
     backend: str = "opencv"
+    test_fraction: Optional[float] = None
 
     def __post_init__(self):
         require(self, "data", {
@@ -41,4 +45,9 @@ class Data:
             "calibration_images": (self.calibration_images >= 1, "1 or more"),
             "workers": (self.workers >= 0, "0 or more"),
             "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)"),
-            "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}")})
+            "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}"),
+            "test_fraction": (self.test_fraction is None or 0 < self.test_fraction < 1, "between 0 and 1")})
+
+    def open(self) -> Tuple[Dataset, Dataset]:
+        """(training set, test set) of `source`. OfaError if it is nothing that `open_dataset` understands."""
+        return open_dataset(str(self.source), self.max_unreadable, test_fraction=self.test_fraction)

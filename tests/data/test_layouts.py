@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from nnabla_ofa.data import open_dataset, prepare
+from nnabla_ofa.data import Data, open_dataset, prepare, split
+from nnabla_ofa.data.folders import TEST
+from nnabla_ofa.data.walk import EXTENSIONS
 from nnabla_ofa.errors import OfaError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def picture(path, value=0):
@@ -182,3 +190,294 @@ def test_prepared_labels_are_read_in_one_way_too(tmp_path):
     (tmp_path / "labels").write_text("v0.png 0\nv1.png 1\nv2.png 2\n")
     prepare.prepare_imagenet(root, tmp_path / "labels")
     assert open_dataset(root)[1].labels.tolist() == [0, 1, 2]
+
+
+# What is an image --------------------------------------------------------------------------------
+
+def test_the_order_of_images_and_labels_of_plain_layouts(tmp_path):
+    """Held-out images, calibration and fingerprints of old runs depend on it."""
+    names = ["10.jpg", "2.JPEG", "B.png", "a.bmp", "a.jpeg", "z.webp", "é.png"]
+    for part in ("train", "val"):
+        for label in ("Zebra", "ant", "bee"):
+            for name in reversed(names):
+                picture(tmp_path / part / label / name)
+    for part, dataset in zip(("train", "val"), open_dataset(tmp_path, in_memory=False)):
+        assert paths(tmp_path, dataset) == [f"{part}/{label}/{name}" for label in ("Zebra", "ant", "bee")
+                                            for name in names]
+        assert dataset.classes == ("Zebra", "ant", "bee") and dataset.labels.dtype == np.int32
+        assert dataset.labels.tolist() == 7 * [0] + 7 * [1] + 7 * [2]
+    assert split(open_dataset(tmp_path)[0], 0.2, seed=3)[1].labels.tolist() == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("suffix", [s for extension in EXTENSIONS for s in (extension, extension.upper())])
+def test_every_suffix_that_is_taken_is_read(tmp_path, suffix):
+    image = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
+    kind = suffix.lower()
+    kind = {".jpe": ".jpg", ".jfif": ".jpg", ".dib": ".bmp", ".gif": ".png"}.get(kind, kind)
+    image = image[..., :1] if kind in (".pgm", ".pbm") else image
+    data = cv2.imencode(kind, image)[1].tobytes()
+    for part in ("train", "val"):
+        picture(tmp_path / part / "cat" / "0.png", 9)
+        (tmp_path / part / "cat" / f"a{suffix}").write_bytes(data)
+    for dataset in open_dataset(tmp_path, in_memory=False):
+        assert [os.path.basename(path) for path in dataset.paths] == ["0.png", f"a{suffix}"]
+        assert dataset.decode(1).shape == (64, 72, 3)
+        assert "left out" not in dataset.summary
+
+
+def test_sub_folders_of_a_class_are_read_after_its_own_images(tmp_path):
+    class_folders(tmp_path, count=1)
+    for name in ("b/1.png", "a/2.png", "a/x/3.png", "z.png", ".hidden/4.png"):
+        picture(tmp_path / "train" / "cat" / name)
+    train, test = open_dataset(tmp_path, in_memory=False)
+    assert paths(tmp_path / "train", train) == [
+        "cat/0.png", "cat/z.png", "cat/a/2.png", "cat/a/x/3.png", "cat/b/1.png", "dog/0.png"]
+    assert train.labels.tolist() == [0] * 5 + [1] and len(test) == 2
+    assert train.summary.endswith("2 classes; left out: 1 hidden folders (train/cat/.hidden)")
+
+
+def test_one_line_says_what_is_left_out(tmp_path):
+    root = class_folders(tmp_path / "pets", count=2)
+    cat = root / "train" / "cat"
+    for name in ("a.txt", "b.TXT", "nosuffix", "._0.png", ".DS_Store"):
+        (cat / name).write_text("no image")
+    os.symlink(cat / "nowhere", cat / "more")
+    for i in range(3):
+        picture(root / "val" / f"stray{i}.png")
+    picture(root / "test" / "cat" / "0.png")
+    picture(root / "valid" / "cat" / "0.png")
+    for dataset in open_dataset(root):
+        assert dataset.summary == dataset.subset([0]).summary == (
+            "imagefolder:pets: 4 training images (train/), 4 test images (val/), 2 classes; test/ is not "
+            "used, as val/ is there; valid/ is not used, as val/ is there; left out: 1 hidden files "
+            "(train/cat/._0.png), 2 .txt files (train/cat/a.txt), 1 links to nothing (train/cat/more), 1 "
+            "files without a suffix (train/cat/nosuffix), 3 images beside class folders (val/stray0.png)")
+
+
+def test_the_line_stays_short_and_in_one_line(tmp_path):
+    class_folders(tmp_path, count=1)
+    for i in range(20):
+        (tmp_path / "train" / "cat" / f"a.{i:02}").write_text("")
+    (tmp_path / "train" / "cat" / "new\nline\udce9.txt").write_text("")
+    assert open_dataset(tmp_path)[0].summary.endswith("1 .05 files (train/cat/a.05), 15 others")
+    for i in range(20):
+        (tmp_path / "train" / "cat" / f"a.{i:02}").unlink()
+    assert open_dataset(tmp_path)[0].summary.endswith(r"1 .txt files (train/cat/new\nline\udce9.txt)")
+
+
+def test_links_to_images_and_folders_are_followed_but_not_in_circles(tmp_path):
+    root = class_folders(tmp_path / "data", count=1)
+    picture(tmp_path / "elsewhere" / "more" / "1.png")
+    cat = root / "train" / "cat"
+    os.symlink(tmp_path / "elsewhere", cat / "there")
+    os.symlink(tmp_path / "elsewhere" / "more" / "1.png", cat / "2.png")
+    os.symlink(root / "train", tmp_path / "elsewhere" / "circle")
+    os.symlink("round", cat / "round")
+    os.symlink(tmp_path / "elsewhere", root / "train" / "owl")
+    picture(root / "val" / "owl" / "0.png")
+    train, _ = open_dataset(root, in_memory=False)
+    assert paths(root / "train", train) == ["cat/0.png", "cat/2.png", "cat/there/more/1.png", "dog/0.png",
+                                            "owl/more/1.png"]
+    assert "left out: 1 links to nothing (train/cat/round), 2 links to a folder that they lie in " \
+        "(train/cat/there/circle)" in train.summary
+
+
+@pytest.mark.parametrize("parts", [("train",), ("val",), ("train", "val")])
+def test_a_class_that_is_a_link_to_nothing_is_named(tmp_path, parts):
+    class_folders(tmp_path)
+    for part in parts:
+        os.symlink(tmp_path / "nowhere", tmp_path / part / "cow")
+    assert message(tmp_path).endswith(f"{parts[0]}/cow is a link to nothing: mend it, or remove it")
+
+
+def test_a_folder_named_like_an_image_is_a_folder(tmp_path):
+    class_folders(tmp_path, count=1)
+    picture(tmp_path / "train" / "cat" / "roll.jpg" / "1.png")
+    assert paths(tmp_path / "train", open_dataset(tmp_path, in_memory=False)[0]) == [
+        "cat/0.png", "cat/roll.jpg/1.png", "dog/0.png"]
+
+
+def test_paths_in_lists_may_begin_with_a_number_sign(tmp_path):
+    for name in ("#cat/0.png", "#1.png", "im/2.png"):
+        picture(tmp_path / name)
+    (tmp_path / "train_label").write_text(
+        "# path label\n#\n#path label\n#cat/0.png 0\n#1.png 1\n#im/2.png 1\n# im/2.png 1\nim/2.png 1\n")
+    (tmp_path / "val_label").write_text("#cat/0.png 0\n")
+    train, test = open_dataset(tmp_path, in_memory=False)
+    assert paths(tmp_path, train) == ["#cat/0.png", "#1.png", "im/2.png"] and len(test) == 1
+    assert train.labels.tolist() == [0, 1, 1]
+    assert "left out: 2 lines that begin with # (#path)" in train.summary
+
+
+def test_flat_images_may_begin_with_a_number_sign(tmp_path):
+    root = labelled(tmp_path, ["cat", "dog"], ["v0.png cat", "#v1.png dog"])
+    (root / "val" / "v1.png").rename(root / "val" / "#v1.png")
+    assert open_dataset(root)[1].labels.tolist() == [0, 1]
+
+
+# Layouts -----------------------------------------------------------------------------------------
+
+def test_class_folders_win_over_stray_images_and_lists(tmp_path):
+    class_folders(tmp_path, count=2)
+    picture(tmp_path / "val" / "preview.png")
+    (tmp_path / "wnids.txt").write_text("cat\n")
+    (tmp_path / "val_label").write_text("preview.png cat\n")
+    train, test = open_dataset(tmp_path, in_memory=False)
+    assert len(train) == 4 and test.labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("inside", ["", "images"])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_tiny_imagenet_with_validation_images_in_class_folders(tmp_path, inside, emptied):
+    for label in ("n01", "n02"):
+        for i in range(2):
+            picture(tmp_path / "train" / label / "images" / f"{label}_{i}.JPEG")
+            picture(tmp_path / "val" / label / inside / f"val_{label}_{i}.JPEG")
+        (tmp_path / "train" / label / f"{label}_boxes.txt").write_text("")
+    (tmp_path / "wnids.txt").write_text("n02\nn01\n")
+    if emptied:
+        (tmp_path / "val" / "images").mkdir()
+        (tmp_path / "val" / "val_annotations.txt").write_text("val_n01_0.JPEG\tn01\t0\t0\t1\t1\n")
+    train, test = open_dataset(tmp_path, in_memory=False)
+    assert train.classes == ("n01", "n02") and train.labels.tolist() == test.labels.tolist() == [0, 0, 1, 1]
+    assert paths(tmp_path, train)[2:] == [f"train/n02/images/n02_{i}.JPEG" for i in range(2)]
+    assert paths(tmp_path, test)[0] == os.path.join("val/n01", inside, "val_n01_0.JPEG")
+    assert "left out: 2 .txt files" in train.summary
+
+
+@pytest.mark.parametrize("part", TEST)
+def test_names_of_the_folder_of_test_images(tmp_path, part):
+    train, test = open_dataset(class_folders(tmp_path, ("train", part), count=1))
+    assert len(train) == len(test) == 2 and f"2 test images ({part}/)" in test.summary
+
+
+def test_a_test_folder_goes_before_one_called_valid(tmp_path):
+    """As it always has: a data set that has both was read so before `valid` was known."""
+    class_folders(tmp_path, ("train", "valid"), count=1)
+    class_folders(tmp_path, ("test",), count=2)
+    assert len(open_dataset(tmp_path)[1]) == 4
+
+
+def test_classes_without_test_images_are_said_and_test_images_of_other_classes_refused(tmp_path):
+    root = class_folders(tmp_path / "a", classes=("ant", "bee", "cow", "dog"), count=2)
+    shutil.rmtree(root / "val" / "ant")
+    for path in (root / "val" / "cow").iterdir():
+        path.unlink()
+    train, test = open_dataset(root, in_memory=False)
+    assert len(train) == 8 and train.classes == test.classes and test.labels.tolist() == [1, 1, 3, 3]
+    assert "2 of 4 classes have no test images (ant, cow)" in train.summary
+    picture(root / "val" / "owl" / "0.png")
+    assert "must hold the same class folders; only one of them has ant, owl" in message(root)
+    shutil.rmtree(root / "val")
+    (root / "val" / "bee").mkdir(parents=True)
+    assert "val/bee has no images, and no other in" in message(root)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_class_folders_of_either_unicode_form(tmp_path, forms):
+    for part, form in zip(("train", "val"), forms):
+        for value, name in enumerate(("cafe", "café", "thé")):
+            picture(tmp_path / part / unicodedata.normalize(form, name) / "0.png", value)
+    train, test = open_dataset(tmp_path)
+    assert train.classes == tuple(sorted(os.listdir(tmp_path / "train")))
+    for dataset in (train, test):
+        assert [unicodedata.normalize("NFC", dataset.classes[label]) for label in dataset.labels] == [
+            ("cafe", "café", "thé")[image[0, 0, 0]] for image in dataset.images]
+    picture(tmp_path / "train" / unicodedata.normalize("NFC", "thé") / "0.png")
+    picture(tmp_path / "train" / unicodedata.normalize("NFD", "thé") / "0.png")
+    assert "twice, in two spellings of Unicode" in message(tmp_path)
+
+
+def test_class_folders_without_a_split(tmp_path):
+    for label in ("cat", "dog"):
+        for i in range(10):
+            picture(tmp_path / label / f"{i}.png", i)
+    (tmp_path / "docs").mkdir()
+    assert "--set data.test_fraction=0.2" in message(tmp_path)
+    train, test = open_dataset(tmp_path, test_fraction=0.2)
+    assert train.classes == ("cat", "dog") and np.bincount(train.labels).tolist() == [8, 8]
+    assert np.bincount(test.labels).tolist() == [2, 2]
+    seen = [(label, image[0, 0, 0]) for part in (train, test)
+            for label, image in zip(part.labels, part.images)]
+    assert sorted(seen) == [(label, i) for label in range(2) for i in range(10)]
+    again = Data(source=str(tmp_path), test_fraction=0.2).open()
+    assert np.array_equal(again[1].images, test.images)
+    assert f"16 training images ({tmp_path.name}/), 4 test images (0.2 of {tmp_path.name}/), 2 classes; " \
+        "left out: 1 folders without images (docs)" in train.summary
+    with pytest.raises(OfaError, match="data.test_fraction=1.5 is not between 0 and 1"):
+        Data(test_fraction=1.5)
+
+
+def test_a_training_set_alone(tmp_path):
+    root = class_folders(tmp_path / "a", ("train",), count=10)
+    assert "--set data.test_fraction=0.2" in message(root)
+    train, test = open_dataset(root, test_fraction=0.5)
+    assert len(train) == len(test) == 10
+    for i in range(3):
+        picture(root / "test" / f"{i}.png")  # as competitions have them, without labels
+    assert "have no labels" in message(root)
+    train, test = open_dataset(root, test_fraction=0.5)
+    assert len(train) == len(test) == 10 and "test/ is not used, as its images have no labels" in test.summary
+    (tmp_path / "train_label").write_text("".join(f"a/train/cat/{i}.png {i % 2}\n" for i in range(10)))
+    assert "val_label is missing" in message(tmp_path)
+    assert [len(part) for part in open_dataset(tmp_path, test_fraction=0.2)] == [8, 2]
+
+
+def test_a_test_fraction_is_refused_where_there_are_test_images(tmp_path):
+    class_folders(tmp_path)
+    for where in (tmp_path, "digits"):
+        assert "data.test_fraction: 0.2 is for training images without test images" in message(
+            where, test_fraction=0.2)
+    shutil.rmtree(tmp_path / "train")
+    assert "has 0 and 6" in message(tmp_path, test_fraction=0.2)
+
+
+def test_a_folder_of_data_sets_is_none(tmp_path):
+    class_folders(tmp_path / "pets", count=1)
+    assert "holds data sets, as pets: give the folder of one" in message(tmp_path, test_fraction=0.2)
+
+
+@pytest.mark.parametrize("part", ["val", "test", ""])
+def test_a_test_set_alone(tmp_path, part):
+    """It is opened where it serves: by `partial`. Class folders in the folder itself are training images."""
+    root = class_folders(tmp_path / "alone", (part,), count=2)
+    assert "needs class folders" in message(root)
+    train, test = open_dataset(root, partial=True)
+    assert (len(train), len(test)) == ((0, 4) if part else (4, 0)) and train.classes == test.classes
+    assert train.classes == ("cat", "dog") and "no t" in train.summary
+    shutil.rmtree(root)
+    picture(tmp_path / "alone" / "a.png")
+    picture(tmp_path / "alone" / "b.png")
+    (root / "val_label").write_text("a.png 0\nb.png 1\n")
+    train, test = open_dataset(root, partial=True)
+    assert (len(train), len(test)) == (0, 2) and test.classes == ("0", "1")
+    assert "needs class folders" in message(root)
+
+
+# The command -------------------------------------------------------------------------------------
+
+def check(*arguments):
+    return subprocess.run([sys.executable, "runners/data.py", "check", *map(str, arguments)], cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+
+
+def test_check_says_in_one_line_what_was_read(tmp_path):
+    root = class_folders(tmp_path / "pets", ("train", "val", "test"), count=2)
+    (root / "train" / "cat" / "notes.txt").write_text("")
+    done = check("--data", root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == (
+        f"{root}: imagefolder:pets: 4 training images (train/), 4 test images (val/), 2 classes; test/ is "
+        "not used, as val/ is there; left out: 1 .txt files (train/cat/notes.txt)")
+
+
+def test_check_of_one_set_alone_and_of_names_that_no_terminal_shows(tmp_path):
+    root = class_folders(tmp_path / "pets", ("",), ("new\nline", "bad\udce9"), count=1)
+    (root / "bad\udce9" / "1\udce9.png").write_text("no image")
+    done = check("--data", root)
+    assert done.returncode == 2 and "pets has unreadable images, named above" in done.stderr
+    assert "no test images, 2 classes" in done.stdout and "\ntest: " not in done.stdout
+    for line in (r"  1 of new\nline", r"  2 of bad\udce9"):
+        assert line in done.stdout.splitlines()
+    assert "1 unreadable:" in done.stdout and r"1\udce9.png: cannot be decoded" in done.stdout
