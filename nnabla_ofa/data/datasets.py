@@ -41,6 +41,7 @@ class Dataset:
             of a data set share it.
         summary: one line that says how many images were found where, and what was left out. It is that of
             the whole data set in a subset, too.
+        balance: how far training evens out classes of different size, from 0 to 1 (balance.py).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     paths: Tuple[str, ...] = ()
     unreadable: Unreadable = field(default_factory=Unreadable)
     summary: str = ""
+    balance: float = 0.0
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional, Tuple
 
 from ..errors import require
@@ -22,6 +22,9 @@ class Data:
     max_unreadable: fraction of the images that may be unreadable before a run stops.
     test_fraction: part of the images that become the test set, where a folder has no test images: the same
     for every seed. None: test images must be there.
+    balance: how far training evens out classes of different size, from 0, every image once an epoch, to 1,
+    every class equally often (balance.py). BN calibration sees the same proportions, held-out and test
+    images stay as they are.
     """
 
     source: Optional[str] = None
@@ -35,6 +38,7 @@ class Data:
     max_unreadable: float = 0.001
     backend: str = "opencv"
     test_fraction: Optional[float] = None
+    balance: float = 0.0
 
     def __post_init__(self):
         require(self, "data", {
@@ -46,8 +50,10 @@ class Data:
             "workers": (self.workers >= 0, "0 or more"),
             "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)"),
             "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}"),
-            "test_fraction": (self.test_fraction is None or 0 < self.test_fraction < 1, "between 0 and 1")})
+            "test_fraction": (self.test_fraction is None or 0 < self.test_fraction < 1, "between 0 and 1"),
+            "balance": (0 <= self.balance <= 1, "0 to 1")})
 
     def open(self) -> Tuple[Dataset, Dataset]:
         """(training set, test set) of `source`. OfaError if it is nothing that `open_dataset` understands."""
-        return open_dataset(str(self.source), self.max_unreadable, test_fraction=self.test_fraction)
+        train, test = open_dataset(str(self.source), self.max_unreadable, test_fraction=self.test_fraction)
+        return replace(train, balance=self.balance), test
