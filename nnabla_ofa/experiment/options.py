@@ -164,8 +164,11 @@ def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Map
     if comm.rank == 0 and not trained_with:
         print(recipe_line(options, recipe), flush=True)
     check_kernels(options, comm)
-    return Run(Lab.open(recipe, options.seed or 0, comm), options.output or Path("runs") / recipe.name,
-               command_line(), options.kernels, options.accept_changes)
+    lab = Lab.open(recipe, options.seed or 0, comm)
+    if comm.rank == 0 and not trained_with:
+        print(lab.train.summary, flush=True)
+    return Run(lab, options.output or Path("runs") / recipe.name, command_line(), options.kernels,
+               options.accept_changes)
 
 
 def open_network(options: WeightsOptions, comm: Communicator) -> Tuple[AnyNetwork, Run]:
