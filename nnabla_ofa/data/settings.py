@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..errors import require
 from .augment import Augment
@@ -53,7 +53,23 @@ class Data:
             "test_fraction": (self.test_fraction is None or 0 < self.test_fraction < 1, "between 0 and 1"),
             "balance": (0 <= self.balance <= 1, "0 to 1")})
 
-    def open(self) -> Tuple[Dataset, Dataset]:
-        """(training set, test set) of `source`. OfaError if it is nothing that `open_dataset` understands."""
-        train, test = open_dataset(str(self.source), self.max_unreadable, test_fraction=self.test_fraction)
+    def open(self, partial: bool = False) -> Tuple[Dataset, Dataset]:
+        """(training set, test set) of `source`.
+
+        partial: whether one of them may be empty. OfaError if `source` is nothing that `open_dataset`
+        understands.
+        """
+        train, test = open_dataset(str(self.source), self.max_unreadable, test_fraction=self.test_fraction,
+                                   partial=partial)
         return replace(train, balance=self.balance), test
+
+
+LATER = ("test_fraction", "balance")  # settings that are younger than some files that hold settings
+
+
+def without_later_defaults(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """A recipe's `data` as plain values, with those of LATER only that are set.
+
+    So what files of before hold is equal to what is made of the same recipe today.
+    """
+    return {key: value for key, value in values.items() if key not in LATER or value != getattr(Data, key)}
