@@ -118,7 +118,7 @@ def show_data(options: Options) -> None:
                              workers=data.workers, backend=data.backend)
         images, labels = next(loader.epoch(options.epoch, lambda step: size))
     options.save.parent.mkdir(parents=True, exist_ok=True)
-    captions = [caption(label, train.classes) for label in labels]
+    captions = [printable(caption(label, train.classes)) for label in labels]
     contact_sheet(images, captions, options.columns).save(options.save)
     print(f"wrote {options.save}: {len(images)} {options.split} images at {size} pixels as recipe "
           f"{recipe.name} on {data.source} has them, decoded by {data.backend}")
@@ -153,7 +153,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     one.add_argument("--save", type=Path, default=Path("sheet.png"), help="PNG (default sheet.png)")
     one.add_argument("--count", type=at_least(1), default=48, help="images (default 48)")
     one.add_argument("--columns", type=at_least(1), default=8, help="of the sheet (default 8)")
-    one.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
+    one.add_argument("--image-size", type=at_least(1), help="pixels (default: the recipe's largest)")
     one.add_argument("--epoch", type=at_least(0), default=0, help="whose images (default 0)")
     one.add_argument("--split", choices=("train", "test"), default="train",
                      help="augmented training images, or test images as evaluation sees them")

@@ -456,8 +456,8 @@ def test_a_test_set_alone(tmp_path, part):
 
 # The command -------------------------------------------------------------------------------------
 
-def check(*arguments):
-    return subprocess.run([sys.executable, "runners/data.py", "check", *map(str, arguments)], cwd=ROOT,
+def check(*arguments, command="check"):
+    return subprocess.run([sys.executable, "runners/data.py", command, *map(str, arguments)], cwd=ROOT,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
 
@@ -481,3 +481,14 @@ def test_check_of_one_set_alone_and_of_names_that_no_terminal_shows(tmp_path):
     for line in (r"  1 of new\nline", r"  2 of bad\udce9"):
         assert line in done.stdout.splitlines()
     assert "1 unreadable:" in done.stdout and r"1\udce9.png: cannot be decoded" in done.stdout
+
+
+def test_show_of_names_that_no_terminal_shows_and_of_no_size(tmp_path):
+    root = class_folders(tmp_path / "pets", classes=("new\nline", "bad\udce9"), count=1)
+    sheet = tmp_path / "sheet.png"
+    arguments = ["--recipe", "xception_digits", "--data", root, "--save", sheet, "--count", 2]
+    done = check(*arguments, command="show")
+    assert done.returncode == 0 and sheet.exists(), done.stderr
+    for size in (0, -3):
+        done = check(*arguments, "--image-size", size, command="show")
+        assert done.returncode == 2 and f"{size} is not an integer of 1 or more" in done.stderr
