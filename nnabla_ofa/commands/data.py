@@ -16,7 +16,7 @@ import numpy as np
 
 from ..data import Dataset, TrainLoader, fixed_batches, open_dataset
 from ..data.check import check, equal_images
-from ..data.datasets import NAMES, home
+from ..data.datasets import NAMES, home, printable
 from ..data.prepare import ARCHIVES, prepare_archive, prepare_imagenet
 from ..data.sheet import contact_sheet
 from ..errors import OfaError
@@ -65,28 +65,32 @@ def prepare_data(options: Options) -> None:
 def check_data(options: Options) -> None:
     """Count, decode and compare every image. Raises OfaError if one cannot be read."""
     source = options.data or data_of_environment() or "digits"
-    splits = dict(zip(("train", "test"), open_dataset(source, in_memory=False)))
-    print(f"{source}:")
+    opened = open_dataset(source, in_memory=False, partial=True)
+    print(printable(f"{source}: {opened[0].summary}"), flush=True)
+    splits = {name: part for name, part in zip(("train", "test"), opened) if len(part)}
     reports = {name: check(dataset, options.workers, name) for name, dataset in splits.items()}
     for name, report in reports.items():
         counts, (small, large) = report.counts, report.sizes
         print(f"{name}: {len(splits[name]):,} images, {len(counts)} classes of {counts.min():,} to "
               f"{counts.max():,}; {small[1]}x{small[0]} to {large[1]}x{large[0]} pixels")
         for label in np.argsort(counts, kind="stable")[:LISTED] if np.ptp(counts) else ():
-            print(f"  {counts[label]:,} of {splits[name].classes[label]}")
+            print(printable(f"  {counts[label]:,} of {splits[name].classes[label]}"))
         listed(f"{len(report.unreadable)} unreadable", report.unreadable)
-    twice = equal_images(reports["train"], reports["test"])
-    listed(f"{len(twice)} test images are training images, too",
-           [f"{place(splits['test'], j)} = {place(splits['train'], i)}" for i, j in twice])
+        if report.stray:
+            listed(f"{len(report.stray)} read without the stray bytes in them", report.stray)
+    if len(reports) == 2:
+        twice = equal_images(reports["train"], reports["test"])
+        listed(f"{len(twice)} test images are training images, too",
+               [f"{place(splits['test'], j)} = {place(splits['train'], i)}" for i, j in twice])
     if any(report.unreadable for report in reports.values()):
-        raise OfaError(f"{options.data} has unreadable images, named above: replace them, or take them out")
+        raise OfaError(f"{source} has unreadable images, named above: replace them, or take them out")
 
 
 def listed(heading: str, lines: Sequence[str]) -> None:
     """Print a heading and the first lines below it."""
     print(heading + (":" if lines else ""))
     for line in lines[:LISTED]:
-        print(f"  {line}")
+        print(printable(f"  {line}"))
     if len(lines) > LISTED:
         print(f"  and {len(lines) - LISTED} more")
 
@@ -102,7 +106,7 @@ def show_data(options: Options) -> None:
         raise OfaError(f"--save {options.save} does not end in .png")
     recipe = choose_recipe(options)
     data, seed = recipe.data, options.seed or 0
-    train, test = open_dataset(str(data.source))
+    train, test = data.open()
     size = options.image_size or max(data.image_sizes)
     count = min(options.count, len(test if options.split == "test" else train))
     if options.split == "test":
@@ -114,7 +118,7 @@ def show_data(options: Options) -> None:
                              workers=data.workers, backend=data.backend)
         images, labels = next(loader.epoch(options.epoch, lambda step: size))
     options.save.parent.mkdir(parents=True, exist_ok=True)
-    captions = [caption(label, train.classes) for label in labels]
+    captions = [printable(caption(label, train.classes)) for label in labels]
     contact_sheet(images, captions, options.columns).save(options.save)
     print(f"wrote {options.save}: {len(images)} {options.split} images at {size} pixels as recipe "
           f"{recipe.name} on {data.source} has them, decoded by {data.backend}")
@@ -149,7 +153,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     one.add_argument("--save", type=Path, default=Path("sheet.png"), help="PNG (default sheet.png)")
     one.add_argument("--count", type=at_least(1), default=48, help="images (default 48)")
     one.add_argument("--columns", type=at_least(1), default=8, help="of the sheet (default 8)")
-    one.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
+    one.add_argument("--image-size", type=at_least(1), help="pixels (default: the recipe's largest)")
     one.add_argument("--epoch", type=at_least(0), default=0, help="whose images (default 0)")
     one.add_argument("--split", choices=("train", "test"), default="train",
                      help="augmented training images, or test images as evaluation sees them")

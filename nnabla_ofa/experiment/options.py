@@ -176,8 +176,11 @@ def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Map
     if comm.rank == 0 and not trained_with:
         print(recipe_line(options, recipe), flush=True)
     check_kernels(options, comm)
-    return Run(Lab.open(recipe, options.seed or 0, comm), options.output or default_output(recipe),
-               command_line(), options.kernels, options.accept_changes, options.new_head, options.start)
+    lab = Lab.open(recipe, options.seed or 0, comm)
+    if comm.rank == 0 and not trained_with:
+        print(lab.train.summary, flush=True)
+    return Run(lab, options.output or default_output(recipe), command_line(), options.kernels,
+               options.accept_changes, options.new_head, options.start)
 
 
 def default_output(recipe: Recipe) -> Path:
