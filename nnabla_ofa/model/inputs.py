@@ -70,4 +70,4 @@ def require_image_size(image_size: int) -> None:
 
 
 def _positive(number: Any) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool) and number >= 1
+    return isinstance(number, Integral) and not isinstance(number, bool) and int(number) >= 1
