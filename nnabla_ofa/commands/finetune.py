@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Optional
 
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_accept_changes, add_run_options, open_network
+from ..experiment.options import (
+    WeightsOptions,
+    add_accept_changes,
+    add_new_head,
+    add_run_options,
+    open_network,
+)
 from ..system.comm import Communicator
 
 
@@ -43,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="train it from new weights instead, to see what the supernet's are worth")
     parser.add_argument("--name", help="name of the record, where there are several")
     add_accept_changes(parser)
+    add_new_head(parser)
 
 
 COMMAND = Command("finetune", __doc__, Options, add_arguments, main)

@@ -18,7 +18,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from ..cost.latency import LatencyTable
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, at_least, open_network
+from ..experiment.options import WeightsOptions, add_new_head, add_run_options, at_least, open_network
 from ..experiment.run import Run
 from ..model import Network
 from ..model.network import require_elastic
@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
 def main(options: Options, comm: Communicator) -> None:
     """Search, evaluate the front on the test images, write record, report and the best subnet."""
     limits = options.limits()
-    any_net, run = open_network(options, comm)
+    any_net, run = open_network(options, comm, needs_known=True)
     net, start = require_elastic(any_net, "search"), time.time()
     size = max(run.recipe.data.valid_sizes)
     seed = run.lab.seed if options.search_seed is None else options.search_seed
@@ -134,6 +134,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--save", type=Path, metavar="FILE",
                    help="where the most accurate subnet goes, extracted and calibrated")
     p.add_argument("--name", help="name of the record and the report (default: search)")
+    add_new_head(p)
 
 
 COMMAND = Command("search", __doc__, Options, add_arguments, main)

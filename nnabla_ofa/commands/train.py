@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Optional
 
 from ..errors import OfaError
 from ..experiment.command import Command
-from ..experiment.options import RunOptions, add_accept_changes, add_run_options, open_run
+from ..experiment.options import RunOptions, add_accept_changes, add_new_head, add_run_options, open_run
 from ..experiment.run import Run
 from ..system.comm import Communicator
 
@@ -33,11 +34,16 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--search-space", metavar="NAME",
                    help="for example K357_E0.6+0.8+1_D123; not needed for a recipe of one stage")
     p.add_argument("--only", action="store_true", help="just that stage, from its start's weights")
+    p.add_argument("--start", type=Path, metavar="FILE",
+                   help="weights that the stage starts from, in place of the recipe's; with --only")
     add_accept_changes(p)
+    add_new_head(p)
 
 
 def main(options: Options, comm: Communicator) -> None:
     """Train every stage up to the search space whose result is not there yet."""
+    if options.start and not options.only:
+        raise OfaError(f"--start {options.start} is for one stage: add --only")
     run = open_run(options, comm)
     run.up_to(options.search_space or only_space(run), options.only)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, NoReturn, Optional, Sequence, Type
 
 from ..errors import OfaError
-from ..system import interrupt
+from ..system import interrupt, requeue
 from ..system.comm import Communicator, Single, connect
 from .options import Options, from_namespace
 
@@ -49,6 +49,8 @@ class Command:
                 self.main(options, comm)
         except KeyboardInterrupt:
             fail(comm, "interrupted: training and search go on when their command is repeated", 130)
+        except requeue.StopRequested as stop:
+            fail(comm, f"{stop}: the same command goes on from there", requeue.STATUS)
         except OfaError as error:
             fail(comm, f"error: {error}", 2)
         except OSError as error:  # a file or folder that cannot be read or written

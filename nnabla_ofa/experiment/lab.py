@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from ..evaluation import Images, Result, calibrate, evaluate_archs
 from ..model import AnyNetwork
 from ..nets import Arch
 from ..system.comm import Communicator, require_agreement
+from .content import images_checksum, labels_checksum, names_checksum
 from .recipe import Recipe
 
 
@@ -28,6 +28,7 @@ class Lab:
         valid: Held out of the training set, for choosing.
         test: For reporting only.
         calibration: Augmented training images that BN statistics come from.
+        content: Checksums of the training and of the held-out images (`content.images_checksum`).
     """
 
     recipe: Recipe
@@ -38,6 +39,7 @@ class Lab:
     valid: Images
     test: Images
     calibration: Images
+    content: Tuple[int, int]
 
     @classmethod
     def open(cls, recipe: Recipe, seed: int, comm: Communicator) -> "Lab":
@@ -48,7 +50,8 @@ class Lab:
         if data.train_images and data.train_images < len(train):
             _, train = split(train, data.train_images / len(train), seed)
         lab = cls(recipe, seed, comm, everything.classes, train, _images(recipe, valid),
-                  _images(recipe, test), _calibration(recipe, train, data.calibration_images, seed))
+                  _images(recipe, test), _calibration(recipe, train, data.calibration_images, seed),
+                  (images_checksum(train, comm), images_checksum(valid, comm)))
         require_agreement(comm, "recipes, seeds or data", repr((
             replace(recipe, data=replace(data, source=None, workers=0)), seed, lab.classes,
             lab.fingerprint(), labels_checksum(test.labels))))
@@ -59,9 +62,16 @@ class Lab:
         return replace(self, calibration=_calibration(self.recipe, self.train, count, self.seed))
 
     def fingerprint(self) -> Dict[str, object]:
-        """The data's part of what must not change in a resumed run."""
+        """The data's part of what must not change in a run that takes up an earlier result."""
         return {"data.images": len(self.train), "data.classes": len(self.classes),
-                "data.labels": labels_checksum(self.train.labels)}
+                "data.labels": labels_checksum(self.train.labels),
+                "data.class_names": names_checksum(self.classes), "data.content": list(self.content)}
+
+    def info(self) -> Dict[str, Any]:
+        """What the file of a network that is trained here should carry beside its weights."""
+        data = self.recipe.data
+        return {"classes": list(self.classes), "mean": list(data.augment.mean), "std": list(data.augment.std),
+                "image_sizes": list(data.image_sizes), "recipe": self.recipe.settings(), "seed": self.seed}
 
     def judge(self, net: AnyNetwork, archs: Sequence[Optional[Arch]], size: int, on: str = "test"
               ) -> List[Result]:
@@ -98,11 +108,6 @@ class Lab:
                     f"{cost.macs / 1e6:.1f} M MACs")
                 say(result.line())
         return found
-
-
-def labels_checksum(labels: np.ndarray) -> int:
-    """CRC-32 of the labels of images, in their order."""
-    return zlib.crc32(np.ascontiguousarray(labels).tobytes())
 
 
 def _images(recipe: Recipe, dataset: Dataset, indices: Optional[np.ndarray] = None,

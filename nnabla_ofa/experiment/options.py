@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -40,7 +41,7 @@ class Options:
 class RunOptions(Options):
     """What every command on data takes, and what only some do; see `add_run_options`.
 
-    name: of the record. save: a file that the work ends with. accept_changes: as of `Run`.
+    name: of the record. save: a file that the work ends with. accept_changes, new_head, start: as of `Run`.
     """
 
     recipe: Optional[str] = None
@@ -49,6 +50,8 @@ class RunOptions(Options):
     name: Optional[str] = None
     save: Optional[Path] = None
     accept_changes: bool = False
+    new_head: bool = False
+    start: Optional[Path] = None
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,20 @@ def add_run_options(p: argparse.ArgumentParser, output: str = "") -> None:
     p.add_argument("--data", help="dataset folder, or digits (default: what the recipe or the weights say, "
                    "else OFA_DATA)")
     p.add_argument("--output", type=Path, required=bool(output),
-                   help=output or "folder of the run (default: runs/<recipe>)")
+                   help=output or "folder of the run (default: runs/<recipe>-<name of the data>)")
 
 
 def add_accept_changes(p: argparse.ArgumentParser) -> None:
     """The argument of `Run.accept_changes`."""
     p.add_argument("--accept-changes", action="store_true",
-                   help="resume although recipe or data changed since the checkpoint")
+                   help="take up earlier results although recipe or data have changed since")
+
+
+def add_new_head(p: argparse.ArgumentParser) -> None:
+    """The argument of `Run.new_head`."""
+    p.add_argument("--new-head", action="store_true",
+                   help="the data have other classes: keep what the network knows of those of the same name, "
+                        "and give it a new classifier for the others")
 
 
 # What they mean ----------------------------------------------------------------------------------
@@ -164,15 +174,22 @@ def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Map
     if comm.rank == 0 and not trained_with:
         print(recipe_line(options, recipe), flush=True)
     check_kernels(options, comm)
-    return Run(Lab.open(recipe, options.seed or 0, comm), options.output or Path("runs") / recipe.name,
-               command_line(), options.kernels, options.accept_changes)
+    return Run(Lab.open(recipe, options.seed or 0, comm), options.output or default_output(recipe),
+               command_line(), options.kernels, options.accept_changes, options.new_head, options.start)
 
 
-def open_network(options: WeightsOptions, comm: Communicator) -> Tuple[AnyNetwork, Run]:
+def default_output(recipe: Recipe) -> Path:
+    """The folder of a run: named after the recipe, and after its data where the recipe is not."""
+    data = re.sub(r"[^\w.+-]", "_", Path(str(recipe.data.source)).resolve().name)
+    return Path("runs") / (recipe.name if data in recipe.name.split("_") else f"{recipe.name}-{data}")
+
+
+def open_network(options: WeightsOptions, comm: Communicator, needs_known: bool = False
+                 ) -> Tuple[AnyNetwork, Run]:
     """The network of --weights, and a `Run` on the data and with the seed that it was trained with.
 
     --image-size, where a command has it, replaces the recipe's valid_sizes. OfaError if network and
-    data differ in their classes.
+    data differ in their classes, unless --new-head; needs_known: as of `Run.adapted`.
     """
     if options.image_size:
         sizes = f"data.valid_sizes={list(options.image_size)}"
@@ -181,11 +198,7 @@ def open_network(options: WeightsOptions, comm: Communicator) -> Tuple[AnyNetwor
     if options.seed is None:  # another seed would hold out images that the network has learned from
         options = replace(options, seed=net.info.get("seed", 0))
     run = open_run(options, comm, net.info.get("recipe"))
-    classes, learned = list(run.lab.classes), list(net.info.get("classes", run.lab.classes))
-    if net.config.classes != len(classes) or learned != classes:
-        raise OfaError(f"{options.weights} has {net.config.classes} classes ({', '.join(learned[:3])}, ...), "
-                       f"{run.recipe.data.source} has {len(classes)} ({', '.join(classes[:3])}, ...): name "
-                       "the data it was trained on with --data")
+    net = run.adapted(net, options.weights, needs_known)
     net.kernels = options.kernels
     return net, run
 

@@ -22,18 +22,21 @@ import numpy as np
 from ..errors import OfaError
 from ..evaluation import Evaluations
 from ..evaluation.cache import checksum, network_identity
-from ..model import AnyNetwork, create
+from ..model import AnyNetwork, Frozen, create, load_network
+from ..model.heads import N, with_new_head
 from ..nets import Arch
 from ..system import records
 from ..system.comm import barrier, require_agreement
 from ..system.files import lock
 from ..system.machine import describe_run
+from ..training.identity import refuse_changes
 from ..training.loop import Loop, Task
 from ..training.settings import Stage, Train
 from ..training.step import Teacher
 from .lab import Lab
+from .parse import from_settings
 from .recipe import Recipe
-from .shrinking import start_network, teachers_of
+from .shrinking import new_network, widened
 
 Row = Dict[str, Any]
 
@@ -47,7 +50,9 @@ class Run:
         output: The folder.
         command: As records name it.
         kernels: "fast", "nnabla" or "auto".
-        accept_changes: Whether a stage goes on although recipe or data changed since its checkpoint.
+        accept_changes: Whether earlier results are taken up although recipe or data have changed.
+        new_head: Whether a network of other classes gets a new classifier (`model.heads`).
+        start: A weights file that a stage starts from, in place of the recipe's start.
     """
 
     lab: Lab
@@ -55,6 +60,8 @@ class Run:
     command: str
     kernels: str = "auto"
     accept_changes: bool = False
+    new_head: bool = False
+    start: Optional[Path] = None
 
     @property
     def recipe(self) -> Recipe:
@@ -85,6 +92,7 @@ class Run:
             done = self.weights(stage).exists()
             require_agreement(self.lab.comm, "output folders or search spaces", f"{stage.space} {done}")
             if done:
+                self.earlier(stage)
                 self.say(f"stage {stage.name} ({stage.space}) is done: {self.weights(stage)} (to train it "
                          "with other settings, delete its folder or choose another --output)")
             else:
@@ -93,13 +101,11 @@ class Run:
     def train(self, stage: Stage) -> None:
         """One stage from its start to its weights and its record."""
         start = time.time()
-        net = start_network(self.lab, stage, self.weights)
-        net.kernels = self.kernels
+        net = self._start(stage)
         self.say(f"stage {stage.name}: {stage.space}, {stage.epochs} epochs, lr {stage.lr:g}, "
                  f"from {stage.start or 'new weights'}")
         with lock(self.folder(stage), self.lab.comm):
-            teachers = teachers_of(self.lab, stage, self.weights, self.kernels)
-            history, before = self.fit(net, stage, self.folder(stage), teachers)
+            history, before = self.fit(net, stage, self.folder(stage), self._teachers(stage))
             rows = self.lab.rows(net, [net.arch(s) for s in stage.validate] or [None], say=self.say)
             largest = net.space.largest()
             alone = self.lab.calibrated(net, None, max(self.recipe.data.valid_sizes))
@@ -122,8 +128,7 @@ class Run:
         Returns:
             Its history, and the seconds of the epochs in it that an earlier process trained.
         """
-        fingerprint = {**settings_that_matter(self.recipe, stage), **self.lab.fingerprint(),
-                       "seed": self.lab.seed, "start weights": checksum(net)}
+        fingerprint = {**self.identity(stage), "start weights": checksum(net)}
         require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
         archs = list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
         size = max(self.recipe.data.valid_sizes)
@@ -132,9 +137,92 @@ class Run:
             return float(np.mean([r.top1 for r in self.lab.judge(net, archs, size, on="valid")]))
 
         loop = Loop(Task(net, stage, self.recipe.train, self.recipe.data, self.lab.seed, self.lab.train,
-                         folder, self.lab.comm, validate, teachers, fingerprint, ADDED, self.accept_changes))
+                         folder, self.lab.comm, validate, teachers, fingerprint, self._unknown(),
+                         self.accept_changes))
         history = loop.run()
         return history, sum(epoch["seconds"] for epoch in history[:loop.restored])
+
+    def _start(self, stage: Stage) -> AnyNetwork:
+        """The network that a stage begins with: new, or an earlier one, sorted and widened."""
+        sorting = self.recipe.train.sorting
+        if self.start is not None:
+            net = widened(self.adapted(load_network(self.start), self.start), stage, sorting)
+        elif stage.start is None:
+            net = new_network(self.lab, stage)
+        else:
+            net = widened(self.earlier(self.recipe.stage(stage.start), stage.name), stage, sorting)
+        net.info = {**self.lab.info(), "stage": stage.name, "space": stage.space,
+                    "identity": self.identity(stage)}
+        net.kernels = self.kernels
+        return net
+
+    def _teachers(self, stage: Stage) -> Dict[int, Frozen]:
+        """Per image size the frozen full network, where the stage distils from it."""
+        first = self.recipe.chain(stage.space)[0]
+        if first == stage or not self.recipe.train.distill:
+            return {}
+        if self.start is not None and not self.weights(first).exists():
+            self.say(f"there is no full network in {self.output}: the stage is trained without distillation")
+            return {}
+        teacher = self.earlier(first, stage.name)
+        teacher.kernels = self.kernels
+        return {size: Frozen(self.lab.calibrated(teacher, None, size))
+                for size in self.recipe.data.image_sizes}
+
+    # Earlier results ----------------------------------------------------------------------------
+
+    def identity(self, stage: Stage) -> Dict[str, object]:
+        """What a result of `stage` must share with a run that takes it up."""
+        return {**settings_that_matter(self.recipe, stage), **self.lab.fingerprint(), "seed": self.lab.seed}
+
+    def _unknown(self) -> Dict[str, object]:
+        """Of names that are younger than some results: what those would say."""
+        return {**ADDED, **self.lab.fingerprint()}
+
+    def earlier(self, stage: Stage, wanted_by: str = "") -> AnyNetwork:
+        """The result of a stage; OfaError if it is absent, or was trained on other data or settings.
+
+        wanted_by: the name of the stage that takes it up.
+        """
+        path = self.weights(stage)
+        if not path.exists():
+            raise OfaError(f"stage {wanted_by} starts from {path}, which is not there: run the "
+                           f"same command without --only, or with --search-space {stage.space}")
+        net = load_network(path)
+        if not self.accept_changes:
+            refuse_changes(f"{path} was trained", trained_as(net, stage), self.identity(stage),
+                           self._unknown())
+        return self.adapted(net, path)
+
+    def adapted(self, net: N, path: Path, needs_known: bool = False) -> N:
+        """`net` for the classes of the data: with a new classifier where its own are others.
+
+        Args:
+            net: A network.
+            path: Its file, which errors name.
+            needs_known: Whether a classifier serves only where it knows all classes by their names.
+
+        Raises:
+            OfaError: they are others, and `new_head` is not set; or it knows too few of them.
+        """
+        source, classes = self.recipe.data.source, list(self.lab.classes)
+        learned = list(net.info.get("classes", classes))
+        if net.config.classes == len(classes) and learned == classes:
+            return net
+        if not self.new_head:
+            raise OfaError(
+                f"{path} has {net.config.classes} classes ({', '.join(learned[:3])}, ...), "
+                f"{source} has {len(classes)} ({', '.join(classes[:3])}, ...): name the data it was trained "
+                "on with --data, or give it a new classifier with --new-head")
+        kept = sum(name in learned for name in classes)
+        if needs_known and kept < len(classes):
+            raise OfaError(f"{path} knows {kept} of the {len(classes)} classes of {source}, and an untrained "
+                           "score tells nothing about a subnet: train a stage on these data first "
+                           "(train --only --start FILE --new-head)")
+        self.say(f"{path}: a new classifier for {len(classes)} classes, {kept} of which it knows by name")
+        head = with_new_head(net, learned, classes, self.lab.seed)
+        head.info = {**head.info, **self.lab.info()}
+        return head
 
     # One subnet -------------------------------------------------------------------------------
 
@@ -220,13 +308,22 @@ class Run:
 ADDED = {f"train.{key}": getattr(Train, key) for key in ("sorting", "running_statistics")}
 
 
+def trained_as(net: AnyNetwork, stage: Stage) -> Dict[str, object]:
+    """The identity that a result carries; of an older one, what its recipe says."""
+    if "identity" in net.info:
+        return net.info["identity"]
+    recipe = from_settings(net.info["recipe"], source="the recipe in the weights file")
+    return {**settings_that_matter(recipe, stage), "data.classes": len(net.info["classes"]),
+            "seed": net.info["seed"]}
+
+
 def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
     """The settings, flat, that a resumed run must share with its beginning."""
     settings = recipe.settings()
     kept = {"net": settings["net"], "data": settings["data"], "train": settings["train"]}
     flat = {f"{group}.{key}": value for group, values in kept.items() for key, value in values.items()}
     for harmless in ("data.workers", "data.source", "data.valid_sizes", "data.max_unreadable",
-                     "train.keep_checkpoints"):
+                     "train.keep_checkpoints", "train.checkpoint_minutes"):
         flat.pop(harmless)
     flat.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
     return flat

@@ -73,12 +73,14 @@ class Parameter(NamedTuple):
         role: "weight" (trained), "mean" or "variance" (the statistics of a BN), or "order" (where
             sorting has moved each channel).
         decay: Whether weight decay shrinks it.
+        scores: Whether its last axis are the classes.
     """
 
     shape: Tuple[int, ...]
     init: str
     role: str = "weight"
     decay: bool = False
+    scores: bool = False
 
     @property
     def trained(self) -> bool:

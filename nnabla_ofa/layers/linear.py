@@ -41,8 +41,9 @@ class Linear:
 
     def parameters(self) -> Dict[str, Parameter]:
         """See `base.Layer`."""
-        return {f"{self.name}/affine/W": Parameter((self.full_in, self.classes), "he", decay=True),
-                f"{self.name}/affine/b": Parameter((self.classes,), "zeros")}
+        weight = Parameter((self.full_in, self.classes), "he", decay=True, scores=True)
+        return {f"{self.name}/affine/W": weight,
+                f"{self.name}/affine/b": Parameter((self.classes,), "zeros", scores=True)}
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """Trunk (N, w_in, H, W) -> logits (N, classes)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Callable, List, Mapping, Optional, Tuple
@@ -14,19 +13,26 @@ from ..layers import Arrays
 from ..system import container
 from ..system.files import Location
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)\.h5")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)(?:-step-(\d+))?\.h5")
 
 
 def checkpoints(folder: Location) -> List[Tuple[int, Path]]:
-    """(epoch, path) of the training checkpoints of a run, newest first."""
-    found = [(int(m[1]), p) for p in Path(folder).glob("checkpoint-*.h5")
+    """(finished epochs, path) of the training checkpoints of a run, newest first."""
+    found = [(int(m[1]), int(m[2] or 0), p) for p in Path(folder).glob("checkpoint-*.h5")
              for m in [_CHECKPOINT.fullmatch(p.name)] if m]
-    return sorted(found, reverse=True)
+    return [(epoch, path) for epoch, _, path in sorted(found, reverse=True)]
 
 
 def save_checkpoint(folder: Location, epoch: int, arrays: Arrays, meta: Mapping[str, Any],
-                    keep: int = 5) -> None:
-    """Write the state after `epoch` epochs and delete all but the newest `keep` checkpoints.
+                    keep: int = 5, step: int = 0) -> None:
+    """Write a state, and delete all but the newest `keep` after whole epochs.
+
+    Args:
+        folder: Of the stage.
+        epoch: How many epochs are finished.
+        arrays, meta: The state.
+        keep: How many states after whole epochs stay.
+        step: How many steps of the next epoch are done. Of states within an epoch only the newest stays.
 
     Raises:
         OfaError: the state is not finite; nothing is written, nobody could go on from it.
@@ -36,9 +42,11 @@ def save_checkpoint(folder: Location, epoch: int, arrays: Arrays, meta: Mapping[
         raise OfaError(f"{bad[0]} (and {len(bad) - 1} more) is not finite after epoch {epoch}: the "
                        f"checkpoints in {folder} are good; lower the learning rate or set "
                        "train.clip_grad, and run again with --accept-changes")
-    container.save(Path(folder) / f"checkpoint-{epoch:04d}.h5", arrays,
-                   {**meta, "kind": "checkpoint", "epoch": epoch})
-    for _, path in checkpoints(folder)[keep:]:
+    written = Path(folder) / f"checkpoint-{epoch:04d}{f'-step-{step:06d}' if step else ''}.h5"
+    container.save(written, arrays, {**meta, "kind": "checkpoint", "epoch": epoch})
+    whole = [path for _, path in checkpoints(folder) if "-step-" not in path.name]
+    within = [path for _, path in checkpoints(folder) if "-step-" in path.name and path != written]
+    for path in (*whole[keep:], *within):
         path.unlink()
 
 
@@ -59,21 +67,3 @@ def newest_checkpoint(folder: Location, log: Callable[[str], None] = print) -> O
         raise OfaError(f"none of the {len(found)} checkpoints in {folder} can be read: mend the disk, "
                        "bring a copy back, or delete them to begin this stage anew")
     return None
-
-
-def refuse_changes(folder: Location, before: Mapping[str, object], now: Mapping[str, object],
-                   defaults: Mapping[str, object]) -> None:
-    """OfaError with the differing keys if the run in `folder` was begun with other settings.
-
-    Args:
-        folder: Named in the error.
-        before, now: Settings by name, of the checkpoint and of this run.
-        defaults: What a setting is in a checkpoint that is older than the setting.
-    """
-    now = json.loads(json.dumps(now))  # as `before` was: tuples become lists
-    before = {**{key: defaults[key] for key in defaults if key in now}, **before}
-    changed = [f"{key}: {before.get(key)} -> {now.get(key)}" for key in {**before, **now}
-               if before.get(key) != now.get(key)]
-    if changed:
-        raise OfaError(f"{folder} was begun with other settings ({'; '.join(changed)}): undo the "
-                       "change, choose another --output, or say --accept-changes")

@@ -24,8 +24,10 @@ from ..model import AnyNetwork
 from ..nets import Arch
 from ..system.comm import Communicator, require_agreement
 from ..system.machine import versions
+from ..system.requeue import StopRequested, asked_to_stop
 from . import sampling
-from .checkpoints import newest_checkpoint, refuse_changes, save_checkpoint
+from .checkpoints import newest_checkpoint, save_checkpoint
+from .identity import refuse_changes
 from .monitor import SeriesLog
 from .optimiser import Optimiser
 from .schedule import generator, learning_rate
@@ -48,7 +50,7 @@ class Task:
         validate: network -> top-1 (a fraction) on the held-out images, by which `best.h5` is chosen.
         teachers: Frozen full networks by image size, to distil from.
         fingerprint: What must not change in a resumed run, unless `accept_changes`.
-        defaults: What a part of the fingerprint is in checkpoints that are older than it.
+        unknown: What checkpoints would say that are older than a part of the fingerprint.
         accept_changes: Whether a changed fingerprint is accepted.
     """
 
@@ -63,8 +65,18 @@ class Task:
     validate: Callable[[AnyNetwork], float]
     teachers: Mapping[int, Teacher] = field(default_factory=dict)
     fingerprint: Mapping[str, object] = field(default_factory=dict)
-    defaults: Mapping[str, object] = field(default_factory=dict)
+    unknown: Mapping[str, object] = field(default_factory=dict)
     accept_changes: bool = False
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What of an epoch is done: steps, sums of loss and top-1 over the `taken` ones, seconds."""
+
+    steps: int = 0
+    sums: Tuple[float, ...] = (0.0, 0.0)
+    taken: int = 0
+    seconds: float = 0.0
 
 
 class Loop:
@@ -84,39 +96,48 @@ class Loop:
         self.steps = self.loader.steps_per_epoch(self.accumulate)
         self.stepper = Stepper(task.net, task.train, Optimiser(task.net, task.train), task.comm,
                                task.teachers, loss_scale())
+        self._begun = Begun()
+        self._saved = time.monotonic()
+        if task.train.running_statistics and task.train.checkpoint_minutes and task.comm.size > 1:
+            raise OfaError("train.checkpoint_minutes is not possible with train.running_statistics on "
+                           "several processes: each follows its own passes until the epoch's end")
 
     def run(self) -> List[Dict[str, Any]]:
         """Train to the last epoch, from the newest checkpoint if there is one; the epochs' history."""
         task = self.task
         self.restored = self._restore()
-        total = task.stage.epochs * self.steps
+        total, done = task.stage.epochs * self.steps, self.restored * self.steps + self._begun.steps
         log = SeriesLog(task.folder / "monitor") if task.comm.rank == 0 else None
-        with tqdm(total=total, initial=self.restored * self.steps, desc=task.stage.name, unit="step",
-                  disable=task.comm.rank != 0, dynamic_ncols=True) as bar:
+        with tqdm(total=total, initial=done, desc=task.stage.name, unit="step",
+                  disable=task.comm.rank != 0, dynamic_ncols=True) as bar, asked_to_stop() as asked:
             for epoch in range(self.restored, task.stage.epochs):
-                entry = self._epoch(epoch, bar)
+                entry = self._epoch(epoch, bar, asked)
+                self._begun = Begun()
                 if task.train.running_statistics:
                     average_statistics(task.net, task.comm)
                 entry["valid_top1"] = task.validate(task.net)
                 self.history.append(entry)
                 self._report(entry, bar, log)
                 self._save(epoch + 1)
+                if epoch + 1 < task.stage.epochs and self._agreed(asked()):
+                    raise StopRequested(f"stopped as asked after epoch {epoch + 1}")
         if log:
             log.close()
         return self.history
 
-    def _epoch(self, epoch: int, bar: tqdm) -> dict:
-        """One pass over the data; its mean loss and top-1, its time."""
-        task, settings = self.task, self.task.train
-        start, sums, taken = time.perf_counter(), np.zeros(2), 0
+    def _epoch(self, epoch: int, bar: tqdm, asked: Callable[[], bool]) -> dict:
+        """One pass over the data, or the rest of one; its mean loss and top-1, its time."""
+        task, settings, begun = self.task, self.task.train, self._begun
+        start = time.perf_counter() - begun.seconds
+        sums, taken = np.array(begun.sums), begun.taken
         images = self.steps * settings.global_batch
         draws = sampling.draws(
             task.net, task.data.image_sizes, settings, self.steps,
             lambda step, purpose: generator(task.seed, task.stage.name, epoch, step, purpose))
         batches = self.loader.epoch(epoch, lambda number: draws[number // self.accumulate][0],
-                                    accumulate=self.accumulate)
+                                    begun.steps * self.accumulate, self.accumulate)
         try:
-            for step, (size, archs) in enumerate(draws):
+            for step, (size, archs) in list(enumerate(draws))[begun.steps:]:
                 lr = learning_rate(task.stage, settings, epoch + step / self.steps)
                 passes = (self._pass(epoch, step, i, *next(batches)) for i in range(self.accumulate))
                 try:
@@ -130,6 +151,9 @@ class Loop:
                 bar.update()
                 bar.set_postfix_str(f"loss {loss:.3f}, top-1 {top1:.1%}, {rate:.0f} images/s"
                                     f"{self.stepper.scale or ''}", refresh=False)
+                if step + 1 < self.steps:
+                    self._save_within(epoch, Begun(step + 1, tuple(sums.tolist()), taken,
+                                                   time.perf_counter() - start), asked())
         finally:
             batches.close()
         if not taken:
@@ -169,39 +193,58 @@ class Loop:
 
     # Checkpoints -------------------------------------------------------------------------------
 
-    def _save(self, epochs: int) -> None:
+    def _agreed(self, asked: bool) -> bool:
+        """Whether any rank was asked, on every rank."""
+        return asked if self.task.comm.size == 1 else bool(self.task.comm.add(np.array([float(asked)]))[0])
+
+    def _save_within(self, epoch: int, begun: "Begun", asked: bool) -> None:
+        """A checkpoint within an epoch where one is due or asked for; StopRequested in the latter case."""
+        minutes = self.task.train.checkpoint_minutes
+        due = minutes is not None and time.monotonic() - self._saved >= 60 * minutes
+        asked = self._agreed(asked)
+        if asked or due:
+            self._save(epoch, begun)
+        if asked:
+            raise StopRequested(f"stopped as asked after step {begun.steps} of epoch {epoch + 1}")
+
+    def _save(self, epochs: int, begun: Optional["Begun"] = None) -> None:
+        """The state after `epochs` epochs, and `begun` of the next one."""
         task = self.task
+        self._saved = time.monotonic()
         if task.comm.rank:
             return
         meta = {**task.net.describe(), "history": self.history, "fingerprint": dict(task.fingerprint),
-                "versions": versions()}
+                "versions": versions(), **({"begun": asdict(begun)} if begun else {})}
         if self.stepper.scale:
             meta["loss_scale"] = asdict(self.stepper.scale)
         arrays = {f"net/{name}": a for name, a in task.net.arrays().items()}
         arrays.update(self.stepper.optimiser.state())
         scores = [entry["valid_top1"] for entry in self.history]
-        if scores[-1] >= max(scores):  # first: a run killed in between comes by here again
+        if not begun and scores[-1] >= max(scores):  # first: a run killed in between comes by here again
             task.net.save(task.folder / "best.h5")
-        save_checkpoint(task.folder, epochs, arrays, meta, task.train.keep_checkpoints)
+        save_checkpoint(task.folder, epochs, arrays, meta, task.train.keep_checkpoints,
+                        begun.steps if begun else 0)
 
     def _restore(self) -> int:
         """Take up the newest checkpoint; the number of epochs that are done."""
         task = self.task
         say = partial(print, flush=True) if task.comm.rank == 0 else lambda text: None
         found = newest_checkpoint(task.folder, say)
-        require_agreement(task.comm, "checkpoints", str(found and found[1]["epoch"]))
+        require_agreement(task.comm, "checkpoints", str(found and (found[1]["epoch"], found[1].get("begun"))))
         if found is None:
             return 0
         arrays, meta = found
         if not task.accept_changes:
-            refuse_changes(task.folder, meta["fingerprint"], task.fingerprint, task.defaults)
+            refuse_changes(f"{task.folder} was begun", meta["fingerprint"], task.fingerprint, task.unknown)
         task.net.set_arrays({n[len("net/"):]: a for n, a in arrays.items() if n.startswith("net/")},
                             f"checkpoint in {task.folder}")
         self.stepper.optimiser.set_state(arrays)
         if self.stepper.scale and "loss_scale" in meta:
             self.stepper.scale = LossScale(**meta["loss_scale"])
         self.history = list(meta["history"])
-        say(f"goes on after epoch {meta['epoch']} of {task.stage.epochs}, as {task.folder} has it")
+        self._begun = Begun(**meta.get("begun", {}))
+        place = f" and {self._begun.steps} steps" if self._begun.steps else ""
+        say(f"goes on after epoch {meta['epoch']} of {task.stage.epochs}{place}, as {task.folder} has it")
         return meta["epoch"]
 
 

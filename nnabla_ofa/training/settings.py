@@ -26,7 +26,8 @@ class Train:
     clip_grad: largest L2 norm of the whole gradient, None for no limit. sorting: of channels before
     narrower widths join: exact, bare (a permutation that forgets where shorter blocks end, as peers
     have it) or none. running_statistics: BN keeps running averages, which then serve in place of
-    calibration; only where every stage has one network.
+    calibration; only where every stage has one network. checkpoint_minutes: a checkpoint within an
+    epoch whenever so many minutes have passed since the last one; None: only after each epoch.
     """
 
     batch_size: int = 64
@@ -47,6 +48,7 @@ class Train:
     keep_checkpoints: int = 5
     sorting: str = "exact"
     running_statistics: bool = False
+    checkpoint_minutes: Optional[float] = None
 
     def __post_init__(self):
         require(self, "train", {
@@ -68,6 +70,8 @@ class Train:
                                 "possible without train.sandwich=true"),
             "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "positive"),
             "sorting": (self.sorting in SORTINGS, f"one of {', '.join(SORTINGS)}"),
+            "checkpoint_minutes": (self.checkpoint_minutes is None or self.checkpoint_minutes > 0,
+                                   "positive"),
             "keep_checkpoints": (self.keep_checkpoints >= 2, "2 or more")})
 
 

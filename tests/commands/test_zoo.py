@@ -39,8 +39,9 @@ def record(output, name):
 
 def test_trained_evaluated_finetuned_profiled(trained):
     weights = trained / NAME / "weights.h5"
-    assert "is done" in run("train", "--recipe", "zoo_cifar10", "--data", "digits", "--output", trained,
-                            *SMALL).stdout
+    again = ["train", "--recipe", "zoo_cifar10", "--data", "digits", "--output", trained, *SMALL]
+    assert "is done" in run(*again, "--set", f"stages.{NAME}.epochs=1").stdout
+    assert "stage.epochs: 1 -> 300" in run(*again).stderr
     done = run("evaluate", "--weights", weights, "--output", trained)
     assert done.returncode == 0, done.stderr
     row, = record(trained, f"evaluate-{NAME}.json")["results"]

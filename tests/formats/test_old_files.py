@@ -57,8 +57,11 @@ def test_a_stage_goes_on_from_its_checkpoint(tmp_path):
     out = runner("train", "--recipe", OLD / "fixture.yaml", "--search-space", WHOLE, "--output", tmp_path)
     assert "goes on after epoch 1 of 2" in out
     new, old = (ofa.load(folder / WHOLE / "weights.h5") for folder in (tmp_path, OLD))
-    added = {"sorting": "exact", "running_statistics": False}  # settings that were not there then
+    # settings that were not there then
+    added = {"sorting": "exact", "running_statistics": False, "checkpoint_minutes": None}
     old.info["recipe"]["train"].update(added)
+    identity = new.info.pop("identity")
+    assert identity["seed"] == 0 and identity["stage.space"] == WHOLE
     assert new.info == old.info and list(new.arrays()) == list(old.arrays())
     for name, array in old.arrays().items():
         np.testing.assert_allclose(new.arrays()[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
@@ -78,11 +81,14 @@ def test_a_latency_table_and_samples_serve(tmp_path):
     assert len(Predictor.load(OLD / "samples.jsonl", net, accept_poor=True)(archs, 16)) == 2
 
 
-def test_a_search_takes_up_what_was_evaluated(tmp_path):
+def test_a_search_measures_anew_what_does_not_say_on_which_images(tmp_path):
+    """Evaluations of then named no images: what is measured now is the same, in a file beside theirs."""
     shutil.copytree(OLD / "search", tmp_path / "search")
     runner("search", "--weights", OLD / WHOLE / "weights.h5", "--output", tmp_path, "--count", 12)
     new, old = (record(folder, "search-search.json")["results"] for folder in (tmp_path, OLD))
     assert [row["subnet"] for row in new] == [row["subnet"] for row in old]
-    [file] = (tmp_path / "search").glob("evaluated-*.jsonl")
     [before] = (OLD / "search").glob("evaluated-*.jsonl")
-    assert file.read_bytes() == before.read_bytes()
+    [file] = set((tmp_path / "search").glob("evaluated-*.jsonl")) - {tmp_path / "search" / before.name}
+    assert (tmp_path / "search" / before.name).read_bytes() == before.read_bytes()
+    rows, known = (set(path.read_text().splitlines()[1:]) for path in (file, before))
+    assert len(rows) == 12 and rows < known

@@ -1,0 +1,38 @@
+"""Transfer to other classes: the same network with a new classifier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Sequence, TypeVar
+
+import numpy as np
+
+from ..layers import generator_of, initial_value
+from .protocol import AnyNetwork
+
+N = TypeVar("N", bound=AnyNetwork)
+
+
+def with_new_head(net: N, learned: Sequence[str], classes: Sequence[str], seed: int) -> N:
+    """A network for `classes`: what it knows of a class of the same name is kept, other scores are new.
+
+    Args:
+        net: Trained on the classes `learned`.
+        learned, classes: Names of the scores, in their order.
+        seed: Of the new values, which depend on it and on their array's name.
+    """
+    info = {**net.info, "classes": list(classes)}
+    head = type(net)(replace(net.config, classes=len(classes)), net.space, info=info,  # type: ignore
+                     kernels=net.kernels)
+    arrays, old = net.arrays(), net.declared()
+    known = {name: i for i, name in enumerate(learned)}
+    kept = [(new, known[name]) for new, name in enumerate(classes) if name in known]
+    for name, parameter in head.declared().items():
+        if not old[name].scores:
+            continue
+        values = initial_value(parameter, generator_of(name, seed))
+        for new, before in kept:
+            values[..., new] = arrays[name][..., before]
+        arrays[name] = np.ascontiguousarray(values)
+    head.set_arrays(arrays)
+    return head
