@@ -11,6 +11,7 @@ from ..experiment.command import Command
 COMMANDS: Dict[str, str] = {
     "train": "train a network, stage after stage",
     "evaluate": "top-1 of subnets on every test image once",
+    "predict": "the classes of images, with their probabilities",
     "search": "the most accurate subnets within limits on their cost",
     "finetune": "take one subnet out and train it on, alone",
     "export": "one network as NNP, ONNX or a checkpoint of nnabla-nas",
