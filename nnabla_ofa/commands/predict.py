@@ -181,7 +181,7 @@ def stand_alone(options: Options, comm: Communicator, net: AnyNetwork, arch: Arc
         OfaError: it needs training images, and they cannot be opened.
     """
     why = without_statistics(net, arch, options.weights)
-    if options.data or why:
+    if why or options.data and not running_statistics(net):
         return calibrated(options, comm, arch, size, why)
     check_kernels(options, comm)
     own = stored_size(net)
