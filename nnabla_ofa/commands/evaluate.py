@@ -36,7 +36,7 @@ def subnets_named(options: Options, recipe: Recipe, net: AnyNetwork) -> List[Arc
     names = list(options.subnet)
     if options.subnets:
         try:
-            lines = options.subnets.read_text(encoding="utf-8").splitlines()
+            lines = options.subnets.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise OfaError(f"cannot read --subnets {options.subnets}: {error}") from error
         names += [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -10,10 +10,11 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, Tuple
 
 from ..errors import OfaError
 from ..experiment.command import Command
+from ..experiment.old_records import with_names
 from ..experiment.options import Options as CommonOptions
 from ..reports.pages import (
     ablations,
@@ -28,13 +29,17 @@ from ..reports.pages import (
     search,
     speed,
 )
+from ..reports.protocol import PageModule, Records
+from ..reports.published import read_published
 from ..system import records
 from ..system.comm import Communicator
 from ..system.machine import ROOT
 
 RESULTS = ROOT / "results"
-# see reports/pages/__init__.py
-MODULES = (recipes, search, agreement, ranking, ablations, speed, loader, reliability, ranks)
+PUBLISHED = RESULTS / "published/ofa_xception.csv"
+# In the order of the index.
+MODULES: Tuple[PageModule, ...] = (
+    recipes, search, agreement, ranking, ablations, speed, loader, reliability, ranks)
 
 
 @dataclass(frozen=True)
@@ -56,14 +61,15 @@ class Options(CommonOptions):
 
 def main(options: Options, comm: Communicator) -> None:
     """Write or check the pages (and pictures); leaves with status 1 where a page differs."""
-    found = records.read(options.records)
-    if not found:
+    made = records.read(options.records)
+    if not made:
         raise OfaError(f"there is no record under {options.records}: name the folder records/ of a run")
+    found = with_names([*made, *read_published(PUBLISHED)])
     pages = index.whole(found, MODULES, options.command())
     if options.output.resolve() == RESULTS:
         pages.update(headline.readme(ROOT / "README.md", found))
     if options.check:
-        sys.exit(check(options, pages, len(found)))
+        sys.exit(check(options, pages, len(made)))
     files = {name: text.encode("utf-8") for name, text in pages.items()}
     if not options.no_plots:
         files.update(pictures(found))
@@ -74,7 +80,16 @@ def main(options: Options, comm: Communicator) -> None:
 
 
 def check(options: Options, pages: Dict[str, str], count: int) -> int:
-    """Say which pages differ from their `count` records; the exit status."""
+    """Say which committed pages differ from their records.
+
+    Args:
+        options: Name the folder.
+        pages: {file name: what the file should hold}.
+        count: How many records there are.
+
+    Returns:
+        The exit status: 1 where a page differs, else 0.
+    """
     names = index.differing(pages, options.output)
     for name in names:
         print(f"differs from its records: {options.output / name}")
@@ -83,11 +98,10 @@ def check(options: Options, pages: Dict[str, str], count: int) -> int:
     return 1 if names else 0
 
 
-def pictures(found: List[dict]) -> Dict[str, bytes]:
+def pictures(found: Records) -> Dict[str, bytes]:
     """{file name: PNG} of all modules."""
-    from ..reports.plots import png  # here: matplotlib takes a second to import
-    return {name: png(figure) for module in MODULES if hasattr(module, "figures")
-            for name, figure in module.figures(found).items()}
+    from ..reports.plots.style import png  # here: matplotlib takes a second to import
+    return {name: png(figure) for module in MODULES for name, figure in module.figures(found).items()}
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:

@@ -102,7 +102,8 @@ class Lab:
         for size in sizes or self.recipe.data.valid_sizes:
             for arch, result in zip(archs, self.judge(net, archs, size, on)):
                 arch, cost = net.arch(arch), net.cost(arch, size)
-                found.append({"subnet": str(arch), "image_size": size, "split": on, **result._asdict(),
+                found.append({"subnet": str(arch), "canonical": str(arch.canonical()),
+                              "short": arch.short(), "image_size": size, "split": on, **result._asdict(),
                               "parameters": cost.parameters, "macs": cost.macs})
                 say(f"{arch.short()} at {size}: {cost.parameters / 1e6:.2f} M parameters, "
                     f"{cost.macs / 1e6:.1f} M MACs")

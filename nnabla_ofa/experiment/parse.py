@@ -43,7 +43,7 @@ def load_recipe(name: Location, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a name under args/ or of a YAML file, with "key.key=value" overrides."""
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else ARGS / f"{name}.yaml"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except OSError as error:
         raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are "
                        f"{', '.join(recipe_names())}, or give the path of a .yaml file") from error

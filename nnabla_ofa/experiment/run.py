@@ -29,6 +29,7 @@ from ..system import records
 from ..system.comm import barrier, require_agreement
 from ..system.files import lock
 from ..system.machine import describe_run
+from ..training.checkpoints import checkpoints
 from ..training.identity import refuse_changes
 from ..training.loop import Loop, Task
 from ..training.settings import Stage, Train
@@ -89,7 +90,7 @@ class Run:
         only: just that stage; OfaError says which file it misses.
         """
         for stage in (self.recipe.stage(space),) if only else self.recipe.chain(space):
-            done = self.weights(stage).exists()
+            done = self.weights(stage).exists() and not self._lacks_record(stage)
             require_agreement(self.lab.comm, "output folders or search spaces", f"{stage.space} {done}")
             if done:
                 self.earlier(stage)
@@ -97,6 +98,13 @@ class Run:
                          "with other settings, delete its folder or choose another --output)")
             else:
                 self.train(stage)
+
+    def _lacks_record(self, stage: Stage) -> bool:
+        """Whether a stage was killed between its weights and its record: training it writes that again."""
+        epochs = [epoch for epoch, _ in checkpoints(self.folder(stage))]
+        record = {"recipe": self.recipe.name, "kind": "train", "stage": stage.name, "seed": self.lab.seed}
+        return epochs[:1] == [stage.epochs] and not (
+            self.output / "records" / records.relative_path(record)).exists()
 
     def train(self, stage: Stage) -> None:
         """One stage from its start to its weights and its record."""
@@ -110,9 +118,9 @@ class Run:
             largest = net.space.largest()
             alone = self.lab.calibrated(net, None, max(self.recipe.data.valid_sizes))
             net.adopt_statistics(alone.arrays(), largest)
-            self.record("train", stage.name, stage.space, history, rows, before + time.time() - start)
             if self.lab.comm.rank == 0:
-                net.save(self.weights(stage))
+                net.save(self.weights(stage))  # before the record: what took hours first
+            self.record("train", stage.name, stage.space, history, rows, before + time.time() - start)
         barrier(self.lab.comm)  # the next stage, on every rank, starts from that file
 
     def fit(self, net: AnyNetwork, stage: Stage, folder: Path, teachers: Mapping[int, Teacher]
@@ -255,18 +263,19 @@ class Run:
             history, before = self.fit(alone, stage, folder, {})
             alone = self.lab.calibrated(alone, None, max(self.recipe.data.valid_sizes))
             rows += self._finetuned(alone, arch, "scratch" if scratch else "after")
-            self.record("finetune", kind, net.info.get("space", ""), history, rows,
-                        before + time.time() - start, name)
             path = save or folder / "subnet.h5"
             if self.lab.comm.rank == 0:
                 alone.save(path)
+            self.record("finetune", kind, net.info.get("space", ""), history, rows,
+                        before + time.time() - start, name)
         self.say(f"saved: {path}")
         return path, rows
 
     def _finetuned(self, alone: AnyNetwork, arch: Arch, when: str) -> List[Row]:
         """Rows of a subnet "before" or "after" fine-tuning, or trained from "scratch"."""
         self.say(f"trained from scratch, {arch}:" if when == "scratch" else f"{when} fine-tuning, {arch}:")
-        return [{**row, "subnet": str(arch), "when": when}
+        names = {"subnet": str(arch), "canonical": str(arch.canonical()), "short": arch.short()}
+        return [{**row, **names, "when": when}
                 for row in self.lab.rows(alone, [None], say=self.say)]
 
     # What is kept -----------------------------------------------------------------------------

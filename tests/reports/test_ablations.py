@@ -7,6 +7,7 @@ import nnabla_ofa as ofa
 from benchmarks import ablations
 from nnabla_ofa.experiment.parse import load_recipe
 from nnabla_ofa.reports.pages import ablations as pages
+from nnabla_ofa.reports.pages.markdown import table
 
 RECIPE = load_recipe(ablations.RECIPE)
 
@@ -55,8 +56,13 @@ def record(seed):
 
 
 def test_the_page_compares_seed_by_seed():
-    text = pages.pages([record(0), record(2)])["ablations.md"]
-    assert "| exact | 90 s | 0.8100 ± 0.0141 (n=2) | - |" in text
-    assert "| none | 90 s | 0.7600 ± 0.0141 (n=2) | -5.0 ± 0.0 |" in text
-    assert "0.6600 ± 0.0141 (n=2) | 0.0 ± 0.0" in text
+    top1, same = "{} ± 0.0141 (n=2)".format, {"Time": "90 s", "Top-1, random ones": "0.6600 ± 0.0141 (n=2)"}
+    exact = {**same, "Variant": "exact", "Top-1, largest": top1("0.8100"), "Top-1, smallest": top1("0.8100"),
+             "Change, largest": "-", "Change, smallest": "-", "Change, random ones": "-"}
+    none = {**same, "Variant": "none", "Top-1, largest": top1("0.7600"), "Top-1, smallest": top1("0.7600"),
+            "Change, largest": "-5.0 ± 0.0", "Change, smallest": "-5.0 ± 0.0",
+            "Change, random ones": "0.0 ± 0.0"}
+    lines = pages.lines([record(0), record(2)], "sorting")
+    assert lines == [exact, none]
+    assert table(lines) in pages.pages([record(0), record(2)])["ablations.md"]
     assert list(pages.figures([record(0), record(2)])) == ["ablations-r.png"] and pages.pages([]) == {}

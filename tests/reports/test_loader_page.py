@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nnabla_ofa.reports.pages.loader import pages
+from nnabla_ofa.reports.pages.loader import cells, memory_cells, pages
+from nnabla_ofa.reports.pages.markdown import table
 
 
 def record(opencv):
@@ -23,16 +24,24 @@ def record(opencv):
 @pytest.mark.parametrize("speed, ratio", [(1000, "2.50 (goal 2)"), (600, "1.50 (goal 2, missed)")])
 def test_ratios_are_to_plain_pillow_and_a_missed_goal_is_said(speed, ratio):
     page = pages([{"recipe": "another"}, record(speed)])["loader.md"]
-    assert f"| opencv | **{speed:,}** ({speed - 1:,} to {speed + 1:,}) | {ratio} | 0.00 |" in page
-    assert "| plain Pillow | **400** (399 to 401) | 1.00 | - |" in page
+    lines = cells(record(speed)["results"])
+    assert lines == [
+        {"Contender": "opencv", "Images/s": f"**{speed:,}** ({speed - 1:,} to {speed + 1:,})",
+         "x plain Pillow": ratio, "Difference": "0.00"},
+        {"Contender": "plain Pillow", "Images/s": "**400** (399 to 401)", "x plain Pillow": "1.00",
+         "Difference": "-"}]
+    assert table(lines) in page
     assert "## Training at 224 pixels" in page and "`dali_gpu` has **not been run**" in page
 
 
 def test_memory_stands_beside_the_speed():
     rows = [{"contender": "opencv", "image_size": 224, "peak": 100 * 2**20, "peak_more": 130 * 2**20},
             {"contender": "plain Pillow", "image_size": 224, "peak": 90 * 2**20}]
-    page = pages([record(1000), {**record(1000), "name": "memory", "results": rows}])["loader.md"]
-    assert "| opencv | 100 | 10 |" in page and "| plain Pillow | 90 | - |" in page
+    memory = {**record(1000), "name": "memory", "results": rows}
+    lines = memory_cells(memory)
+    assert lines == [{"Contender": "opencv", "MiB": "100", "a further worker": "10"},
+                     {"Contender": "plain Pillow", "MiB": "90", "a further worker": "-"}]
+    assert table(lines) in pages([record(1000), memory])["loader.md"]
 
 
 def test_no_record_no_page():

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.reports import plots
 from nnabla_ofa.reports import search_report as report
+from nnabla_ofa.reports.cells import count
 from nnabla_ofa.reports.pages import index
 from nnabla_ofa.reports.pages import search as comparison
-from nnabla_ofa.reports.pages.markdown import count
+from nnabla_ofa.reports.plots.fronts import choices_figure, front_figure
 from nnabla_ofa.search.methods import search
 from nnabla_ofa.search.problem import Problem, cost_function, pareto
 
@@ -102,6 +102,27 @@ def test_every_subnet_has_a_row_and_its_commands(made):
             assert words[words.index("--subnet") + 1] == row["subnet"]
 
 
+def test_what_a_record_says_is_text_and_nothing_else(made):
+    evil = """<script>alert("1")</script> 'single' & <b class="x">"""
+    told = {key: evil for key in ("recipe", "space", "date", "commit", "command")}
+    paths = {key: evil for key in ("weights", "method", "predictor", "latency_table")}
+    asked = {**made[0]["search"], **paths}
+    rows = [dict(row, subnet=evil) for row in made[0]["results"]]
+    record = {**made[0], **told, "search": asked, "results": rows, "versions": {evil: evil},
+              "machine": {"cpu": evil, "cores": 2, "gpu": evil}}
+    found = Elements(report.page(record, {evil: b"1"}))
+    plain = Elements(report.page(made[0], {"caption": b"1"}))
+    assert {tag for tag, _ in found.tags} <= {tag for tag, _ in plain.tags} | {"code"}
+    assert not [attrs for _, attrs in found.tags if attrs.get("class") == "x"]
+    assert [attrs["alt"] for tag, attrs in found.tags if tag == "img"] == [evil]
+    data = "".join(found.data)
+    quoted = shlex.quote(evil)  # in three commands a subnet: of the weights and of the subnet
+    once = data.replace(quoted, "")
+    assert data.count(quoted) == 6 * len(rows)
+    # title and heading, 5 of the search, a row a subnet, caption, command, date, commit, version, machine
+    assert once.count(evil) == 2 + 5 + len(rows) + 1 + 3 + 2 + 2
+
+
 def test_latency_has_a_column_where_it_was_measured(made):
     record = dict(made[0], results=[dict(row, latency_ms=1.234) for row in made[0]["results"]])
     page = report.page(record, {})
@@ -175,11 +196,11 @@ def test_its_policy_keeps_a_browser_from_fetching_what_is_elsewhere(made, tmp_pa
 
 def test_pictures_show_what_they_are_given():
     lines, dots = {"front": [[(2e6, 0.5), (3e6, 0.7)]]}, {"random": [(4e6, 0.4)]}
-    figure = plots.front_figure(lines, dots, "macs", "test")
+    figure = front_figure(lines, dots, "macs", "test")
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert list(lines["front"].get_xdata()) == [2, 3] and list(lines["random"].get_ydata()) == [0.4]
     assert figure.axes[0].get_xlabel() == "MACs (millions)"
-    image, = plots.choices_figure([["a", "x"], ["a", "y"]], [["a", "b"], ["x", "y"]]).axes[0].images
+    image, = choices_figure([["a", "x"], ["a", "y"]], [["a", "b"], ["x", "y"]]).axes[0].images
     counts = np.ma.filled(image.get_array(), -1)
     assert counts.tolist() == [[2, -1], [0, -1], [-1, 1], [-1, 1]]
 
@@ -214,6 +235,7 @@ def test_page_of_a_comparison_says_what_its_rows_say():
     own = comparison.fronts(record)["nsga2", 0]
     assert comparison.beaten(own, by_hand, "macs", "valid_top1") == 1
     assert comparison.beaten(own, by_hand, "macs", "top1") == 0.5
+    assert comparison.wins(record, "valid_top1") == [True, True]
     page = comparison.pages([record])["search.md"]
     assert "larger hypervolume than random search's in 2 of 2 seeds on the held-out" in page
     assert "100 ± 0%" in page and comparison.picture(record) in page

@@ -13,19 +13,28 @@ import pytest
 
 from nnabla_ofa.commands import tables
 from nnabla_ofa.errors import OfaError
-from nnabla_ofa.reports import plots
-from nnabla_ofa.reports.pages import headline, index, markdown, recipes
-from nnabla_ofa.reports.pages.accuracies import read_published
+from nnabla_ofa.experiment.old_records import with_names
+from nnabla_ofa.nets import Xception
+from nnabla_ofa.reports import cells
+from nnabla_ofa.reports.pages import headline, index, recipes
+from nnabla_ofa.reports.pages.markdown import table
+from nnabla_ofa.reports.plots import png
+from nnabla_ofa.reports.plots.epochs import epochs_figure
+from nnabla_ofa.reports.protocol import PageModule
+from nnabla_ofa.reports.published import read_published
 from nnabla_ofa.system import machine, records
 from nnabla_ofa.system.machine import describe_run
 from nnabla_ofa.training import monitor
 
 ROOT = Path(__file__).resolve().parents[2]
 FULL, SMALL = ", ".join(["XP1 7x7 3"] * 8), ", ".join(["XP0.6 3x3 1"] * 8)
+PUBLISHED = with_names(read_published(tables.PUBLISHED))
 
 
 def result(subnet=FULL, top1=0.5, size=28, macs=4e6, **more):
-    return {"subnet": subnet, "image_size": size, "split": "test", "images": 360, "loss": 1.5,
+    arch = Xception().arch(subnet)
+    return {"subnet": subnet, "canonical": str(arch.canonical()), "short": arch.short(),
+            "image_size": size, "split": "test", "images": 360, "loss": 1.5,
             "top1": top1, "top5": 0.9, "parameters": 123456, "macs": int(macs), **more}
 
 
@@ -85,7 +94,7 @@ def test_record_takes_numpy_values(tmp_path):
     ({"history": None}, "history is a NoneType"),
     ({"history": [dict(epoch(1), lr="0.03")]}, r"history\[0\]\.lr='0\.03' is not a number"),
     ({"results": [result(top1=None)]}, r"results\[0\]\.top1=None is not a number"),
-    ({"results": [result(subnet=None)]}, r"results\[0\]\.subnet=None is not a text"),
+    ({"results": [dict(result(), subnet=None)]}, r"results\[0\]\.subnet=None is not a text"),
     ({"seed": -1}, "seed=-1 "),
     ({"machine": {"cpu": "a CPU"}}, "machine misses cores, gpu"),
     ({"name": "../x"}, r"name or stage='\.\./x'"),
@@ -166,8 +175,8 @@ def test_commit_of_a_checkout(tmp_path):
 # -- tables ----------------------------------------------------------------------------------------
 
 def test_published_figures_alone():
-    published = read_published(recipes.PUBLISHED)
-    pages = index.whole([], [recipes])
+    published = [row for record in PUBLISHED for row in record["results"]]
+    pages = index.whole(PUBLISHED, [recipes])
     assert sorted(pages) == ["README.md", "xception_imagenet.md"]
     page = pages["xception_imagenet.md"]
     counts = {"Full network": 2, "Full network, Xception65": 1, "Elastic kernel": 3,
@@ -186,13 +195,13 @@ def test_published_figures_alone():
 
 
 def test_ours_beside_published_under_any_name_of_the_subnet():
-    published = read_published(recipes.PUBLISHED)
+    published = [row for record in PUBLISHED for row in record["results"]]
     row = next(r for r in published if r["stage"] == "expand2" and r["subnet"].count("XP0.8") == 8)
     named = row["subnet"].replace("XP0.8 3x3 1", "XP1 3x3 1")  # depth 1: the same network
     assert named != row["subnet"]
     ours = record("evaluate", "expand2", recipe="xception_imagenet",
                   results=[result(named, top1=0.7, size=224, macs=3.1e9)])
-    page = recipes.pages([ours], published)["xception_imagenet.md"]
+    page = recipes.pages([ours, *PUBLISHED])["xception_imagenet.md"]
     rows = rows_of(page, "Elastic expand ratio 2")
     assert len(rows) == 9
     assert [cells for cells in rows if "0.7000" in cells] == [[
@@ -204,7 +213,7 @@ def test_several_seeds_become_mean_and_deviation():
     values = [0.5, 0.53, 0.56]
     runs = [record(seed=seed, results=[result(top1=top1), result(SMALL, top1 - 0.1, macs=1e6)])
             for seed, top1 in enumerate(values)]
-    page = recipes.pages(runs, [])["xception_digits.md"]
+    page = recipes.pages(runs)["xception_digits.md"]
     text = f"{mean(values):.4f} ± {stdev(values):.4f} (n=3)"
     assert text == "0.5300 ± 0.0300 (n=3)"
     assert [cells[3] for cells in rows_of(page, "Elastic kernel")] == [
@@ -212,13 +221,13 @@ def test_several_seeds_become_mean_and_deviation():
     assert rows_of(page, "Summary") == [[
         "Elastic kernel", "`K357_E1_D3`", "0, 1, 2", "2", "0.03", "3.0 s", "1,000", text,
         "0.4300 ± 0.0300 (n=3)"]]
-    assert recipes.pages(runs[::-1], []) == recipes.pages(runs, [])
+    assert recipes.pages(runs[::-1]) == recipes.pages(runs)
 
 
 def test_evaluation_replaces_the_training_runs_figure_and_splits_stay_apart():
     runs = [record("evaluate", results=[result(top1=0.61)]),
             record(results=[result(top1=0.5), result(top1=0.77, split="valid")])]
-    page = recipes.pages(runs, [])["xception_digits.md"]
+    page = recipes.pages(runs)["xception_digits.md"]
     assert [cells[3] for cells in rows_of(page, "Elastic kernel")] == ["0.6100", "0.7700"]
     assert page.index("Split `test`") < page.index("Split `valid`")
     assert rows_of(page, "Summary")[0][-2:] == ["0.6100", "0.6100"]
@@ -228,7 +237,7 @@ def test_fine_tuning_shows_before_above_after():
     run = record("finetune", "expand2", name="subnet", results=[
         result(SMALL, 0.6, when="after"), result(FULL, 0.7, when="after"),
         result(SMALL, 0.4, when="before"), result(FULL, 0.5, when="before")])
-    page = recipes.pages([run], [])["xception_digits.md"]
+    page = recipes.pages([run])["xception_digits.md"]
     rows = rows_of(page, "Extracted subnet, before and after fine-tuning")
     assert [(cells[1], cells[4]) for cells in rows] == [
         ("before", "0.4000"), ("after", "0.6000"), ("before", "0.5000"), ("after", "0.7000")]
@@ -244,11 +253,11 @@ def test_the_readmes_table_follows_the_records_and_shows_a_network_once(tmp_path
             record("finetune", "finetune", results=[
                 result(middle, 0.65, macs=3e6, when="before"), result(middle, 0.7, macs=3e6, when="scratch"),
                 result(middle, 0.75, macs=3e6, when="after")])]
-    runs = [{**run, "recipe": headline.RECIPE} for run in runs]
+    runs = [*({**run, "recipe": headline.RECIPE} for run in runs), *PUBLISHED]
     path, (start, end) = tmp_path / "README.md", headline.MARKERS
     assert headline.readme(path, runs) == {}  # no file
     path.write_text(f"before\n{start}\nold\n{end}\nafter\n")
-    assert headline.readme(path, []) == {}
+    assert headline.readme(path, []) == headline.readme(path, PUBLISHED) == {}
     text = headline.readme(path, runs)["../README.md"]
     lines = [[cell.strip() for cell in line.strip("|").split("|")]
              for line in text.splitlines() if line.startswith("|")][2:]
@@ -263,16 +272,27 @@ def test_the_readmes_table_follows_the_records_and_shows_a_network_once(tmp_path
     assert headline.readme(path, runs) == {"../README.md": text}
 
 
+def test_a_cell_cannot_break_its_table():
+    assert table([{"a": "x | y", "b": "-"}, {"a": "z", "b": 1}]).splitlines()[2:] == [
+        "| x \\| y | - |", "| z | 1 |"]
+
+
+@pytest.mark.parametrize("module", tables.MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
+def test_a_module_of_pages_has_what_the_protocol_says_and_makes_nothing_of_no_records(module):
+    assert all(hasattr(module, name) for name in PageModule.__annotations__)
+    assert module.pages([]) == module.figures([]) == {}
+
+
 @pytest.mark.parametrize("value, text", [
     (22855952, "22.86 M"), (2415246400, "2.415 G"), (868, "868"), (123456, "123.5 k"), (None, "-")])
 def test_count(value, text):
-    assert markdown.count(value) == text
+    assert cells.count(value) == text
 
 
 @pytest.mark.parametrize("seconds, text", [
     (1.25, "1.2 s"), (42.4, "42 s"), (750, "12.5 min"), (118800, "33.0 h")])
 def test_duration(seconds, text):
-    assert markdown.duration(seconds) == text
+    assert cells.duration(seconds) == text
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -323,15 +343,15 @@ def test_check_lists_differing_pages(tmp_path, capsys):
 def test_pictures_are_those_of_the_page_and_the_same_every_time():
     runs = [record(stage="fullnet", history=6, results=[result()]),
             record(history=1, results=[result(), result(SMALL, 0.4, macs=1e6)])]
-    first, second = ({name: plots.png(figure) for name, figure in recipes.figures(runs).items()}
+    first, second = ({name: png(figure) for name, figure in recipes.figures(runs).items()}
                      for _ in range(2))
-    page = recipes.pages(runs, [])["xception_digits.md"]
+    page = recipes.pages(runs)["xception_digits.md"]
     assert first == second and len(first) == 2 and all(f"({name})" in page for name in first)
 
 
 def test_epochs_picture_has_every_epoch_of_every_stage():
     runs = [record(stage="kernel", history=3), record(stage="fullnet", history=4)]
-    loss, _ = plots.epochs_figure(runs, "xception_digits").axes
+    loss, _ = epochs_figure(runs, "xception_digits").axes
     assert [list(line.get_xdata()) for line in loss.lines] == [[1, 2, 3, 4], [5, 6, 7]]
     assert [text.get_text() for text in loss.texts] == ["full", "kernel"]
 

@@ -237,6 +237,10 @@ class Killed(Exception):
     pass
 
 
+def kill(*arguments, **more):
+    raise Killed
+
+
 def kill_after(run, epochs, monkeypatch):
     """Run a stage chain, killed when the given number of epochs is done."""
     from nnabla_ofa.training.loop import Loop
@@ -274,6 +278,19 @@ def test_broken_newest_checkpoint_falls_back(tmp_path, monkeypatch, capsys):
     assert "falling back" in capsys.readouterr().out
     a, b = (stage_arrays(tmp_path / r, "K7_E1_D3", 3)[0] for r in "ab")
     assert all(np.array_equal(a[n], b[n]) for n in a)
+
+
+def test_a_stage_killed_before_its_record_gets_it(tmp_path, monkeypatch):
+    run = tiny_run(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "record", kill)
+        with pytest.raises(Killed):
+            run.up_to("K7_E1_D3")
+    weights = tmp_path / "K7_E1_D3/weights.h5"
+    before = weights.read_bytes()
+    run.up_to("K7_E1_D3")
+    assert weights.read_bytes() == before
+    assert len(json.loads((tmp_path / "records/tiny/train-fullnet.json").read_text())["history"]) == 2
 
 
 def test_changed_recipe_and_missing_start_are_refused(tmp_path, monkeypatch):

@@ -1,10 +1,9 @@
-"""Pages and pictures of results/ from records: pure functions of the records alone.
+"""Pages of results/ from records alone, a module a page, named after the page's file.
 
-A module here, or of benchmarks/, that makes pages has
+A module has what `reports.protocol.PageModule` says, and a place in the list of commands/tables.py.
+`recipes` makes a page a recipe, `speed` makes step.md and population.md. `headline` fills README's table,
+`index` makes results/README.md of all pages.
 
-    pages(records) -> {file name: Markdown}     whose first line is the title; {} without its records
-    figures(records) -> {file name: Figure}     the pictures that those pages show; left out without any
-    COMMANDS = {file name: command}             what makes the records, if that is not a recipe's runs
-
-and a place in the list of runners/tables.py. matplotlib, slow to import, is imported in `figures`.
+`figures` imports the pictures where it is called: matplotlib takes a second to import, and commands that
+draw nothing import pages.
 """

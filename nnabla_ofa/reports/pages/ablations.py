@@ -1,19 +1,26 @@
 """results/ablations.md: what each decision of training and calibration changes.
 
 A record (benchmarks/ablations.py), one a seed, has a row a subnet: comparison, variant, which one
-(a key of SUBNETS), train_seconds where it was trained, and the keys of any result.
-The first variant of a comparison is the recipe as it is.
+(a key of SUBNETS), train_seconds where it was trained, and the keys of any result. The first variant of a
+comparison is the recipe as it is.
 """
 
 from __future__ import annotations
 
 from statistics import mean
-from typing import Dict, List, Sequence
+from typing import TYPE_CHECKING, Dict, List
 
-from .markdown import accuracy, duration, of_kind, run_facts, spread, table
+from ..cells import accuracy, duration, spread
+from ..protocol import Record, Records, Table
+from ..selection import of_kind
+from .markdown import run_facts, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMMANDS = {"ablations.md": "python benchmarks/ablations.py --data cifar10"}
 SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones", "narrowest": "narrowest"}
+# What each comparison of benchmarks/ablations.py is about; one of another name has no text.
 HEADINGS = {
     "sorting alone": "The narrower widths of the network that the expand stages start from, before any "
                      "training in them.",
@@ -27,7 +34,7 @@ HEADINGS = {
     "calibration": "Training images that the BN statistics of an extracted subnet are taken from."}
 
 
-def pages(records: Sequence[dict]) -> Dict[str, str]:
+def pages(records: Records) -> Dict[str, str]:
     """{"ablations.md": Markdown of all ablations in `records`}, {} where there is none."""
     found = of_kind(records, "benchmark", "ablations")
     if not found:
@@ -47,20 +54,20 @@ cancels. All variants of a comparison train equally many subnets on equally many
 says otherwise; the time is that of the elastic stages."""
 
 
-def by_recipe(records: Sequence[dict]) -> Dict[str, List[dict]]:
+def by_recipe(records: Records) -> Dict[str, List[Record]]:
     """The records of each recipe, one a seed."""
-    found: Dict[str, List[dict]] = {}
+    found: Dict[str, List[Record]] = {}
     for record in records:
         found.setdefault(record["recipe"], []).append(record)
     return found
 
 
-def comparisons(records: Sequence[dict]) -> List[str]:
+def comparisons(records: Records) -> List[str]:
     """The comparisons in the order of their rows."""
     return list(dict.fromkeys(row["comparison"] for record in records for row in record["results"]))
 
 
-def top1(record: dict, comparison: str) -> Dict[str, Dict[str, float]]:
+def top1(record: Record, comparison: str) -> Dict[str, Dict[str, float]]:
     """{variant: {key of SUBNETS: top-1, the mean of several}} of one seed."""
     found: Dict[str, Dict[str, List[float]]] = {}
     for row in record["results"]:
@@ -70,7 +77,7 @@ def top1(record: dict, comparison: str) -> Dict[str, Dict[str, float]]:
             for variant, own in found.items()}
 
 
-def lines(seeds: Sequence[dict], comparison: str) -> List[dict]:
+def lines(seeds: Records, comparison: str) -> Table:
     """The table of one comparison: a row a variant."""
     by_seed = [top1(record, comparison) for record in seeds]
     base = next(iter(by_seed[0]))
@@ -94,9 +101,9 @@ def picture(recipe: str) -> str:
     return f"ablations-{recipe}.png"
 
 
-def figures(records: Sequence[dict]) -> dict:
+def figures(records: Records) -> Dict[str, Figure]:
     """A panel a comparison: top-1 of every variant, seed and kind of subnet."""
-    from ..plots import variants_figure
+    from ..plots.variants import variants_figure  # here: see pages/__init__.py
     return {picture(recipe): variants_figure(
         {comparison: [top1(record, comparison) for record in seeds] for comparison in comparisons(seeds)},
         SUBNETS) for recipe, seeds in by_recipe(of_kind(records, "benchmark", "ablations")).items()}

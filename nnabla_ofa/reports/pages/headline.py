@@ -1,17 +1,20 @@
 """The table on README's first screen: accuracy against MACs of one trained supernet's networks.
 
-README.md holds it between two comment lines, MARKERS, so that it is regenerated, and checked, like
-the pages of results/.
+README.md holds it between two comment lines, MARKERS. So it is regenerated, and checked, like the pages of
+results/.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
-from .accuracies import STAGES, Key, canonical, collect, of_recipe, read_published
-from .markdown import accuracy, count, table
-from .recipes import PUBLISHED, Figures
+from ..accuracies import STAGES, Figures, Key, collect, of_recipe
+from ..cells import accuracy, count, distinct
+from ..protocol import Records
+from ..published import RECIPE as PUBLISHED_RECIPE
+from ..published import published_rows
+from .markdown import table
 
 RECIPE = "xception_cifar10"
 MARKERS = ("<!-- results: made by runners/tables.py -->", "<!-- /results -->")
@@ -20,8 +23,8 @@ SHRINKING = tuple(stage for stage in STAGES if stage not in ("fullnet65", "searc
 ALONE = {"before": "as it is", "after": "fine-tuned", "scratch": "trained from scratch in as many epochs"}
 
 
-def readme(path, records: Sequence[dict]) -> Dict[str, str]:
-    """{"../README.md": the file at `path` with the block anew}; {} where there is none to fill."""
+def readme(path: Union[str, Path], records: Records) -> Dict[str, str]:
+    """{"../README.md": the text of the file at `path` with the table anew}; {} where it has none."""
     text = Path(path).read_text(encoding="utf-8") if Path(path).is_file() else ""
     new = block(records)
     if new is None or not all(marker in text for marker in MARKERS):
@@ -31,14 +34,17 @@ def readme(path, records: Sequence[dict]) -> Dict[str, str]:
     return {"../README.md": "\n".join([before + MARKERS[0], new, MARKERS[1] + after])}
 
 
-def block(records: Sequence[dict]) -> Optional[str]:
-    """What the recipe's networks reach on the test images of its largest size; None of no records."""
+def block(records: Records) -> Optional[str]:
+    """The table: what the recipe's networks reach on the test images of its largest size.
+
+    None without records of the recipe.
+    """
     figures = {key: rows for key, rows in collect(records, RECIPE).items() if key.split == "test"}
     if not figures:
         return None
     size = max(key.image_size for key in figures)
-    theirs = {(row["stage"], canonical(row["subnet"]), row["when"]): row["top1"].get(PUBLISHED_SIZE)
-              for row in read_published(PUBLISHED) if row["source"] == SOURCE}
+    theirs = {(row["stage"], row["canonical"], row["when"]): row["top1"].get(PUBLISHED_SIZE)
+              for row in published_rows(records, PUBLISHED_RECIPE) if row["source"] == SOURCE}
     lines = []
     for name, key in chosen([key for key in figures if key.image_size == size], figures):
         rows = list(figures[key].values())
@@ -47,23 +53,30 @@ def block(records: Sequence[dict]) -> Optional[str]:
                       "MACs": count(rows[0]["macs"]),
                       f"Top-1, CIFAR-10 at {size} px": accuracy([row["top1"] for row in rows]),
                       "published, ImageNet": accuracy([published] if published else [])})
-    hours = sum(record["seconds"] for record in of_recipe(records, RECIPE, "train")) / 3600
+    trained = of_recipe(records, RECIPE, "train")
+    hours = sum(record["seconds"] for record in trained) / 3600
+    cores = distinct(record["machine"]["cores"] for record in trained)
     return "\n\n".join([
-        table(lines), f"Trained here in {hours:.1f} hours on 2 CPU cores. The last column is the [published "
-        "run](results/xception_imagenet.md) of the same\nspace on ImageNet at full width "
+        table(lines), f"Trained here in {hours:.1f} hours on {cores} CPU cores. The last column is the "
+        "[published run](results/xception_imagenet.md) of the same\nspace on ImageNet at full width "
         f"({PUBLISHED_SIZE} pixels, {SOURCE}), which we have not repeated.",
         f"[![Top-1 against MACs](results/{RECIPE}-accuracy-macs.png)](results/{RECIPE}.md)"])
 
 
 def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
-    """(what to call it, key) of the full network, the supernet's ends, the front's, those trained on.
+    """The networks to show: the full one, the supernet's ends, the front's, those trained on.
 
-    A network that has several names is there once, under the first.
+    Args:
+        keys: To choose from.
+        figures: Whose keys they are.
+
+    Returns:
+        (what to call it, key) each. A network that has several names is there once, under the first.
     """
     macs = {key: next(iter(figures[key].values()))["macs"] for key in keys}
 
-    def of(stage: str) -> List[Key]:
-        return sorted((key for key in keys if key.stage == stage), key=macs.get)
+    def of(stage: str) -> List[Key]:  # by MACs
+        return sorted((key for key in keys if key.stage == stage), key=lambda key: macs[key])
 
     last = max((key.stage for key in keys if key.stage in SHRINKING), key=SHRINKING.index, default="")
     found = [("Full network, trained alone", key) for key in of(SHRINKING[0])[-1:]]
@@ -72,9 +85,11 @@ def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
         found += [("Smallest inside the supernet", key) for key in of(last)[:1]]
     front = of("search")
     found += [("Found by search", front[i]) for i in (-1, len(front) // 2, 0) if front]
-    found += [(f"Extracted, {ALONE[key.when]}", key) for key in sorted(
-        of("finetune"), key=lambda key: (-macs[key], [*ALONE].index(key.when)))]
-    once = {}  # a subnet in the supernet, in the front and as extracted is one network
+    alone = [(key.when or "before", key) for key in of("finetune")]
+    found += [(f"Extracted, {ALONE[when]}", key) for when, key in sorted(
+        alone, key=lambda item: (-macs[item[1]], [*ALONE].index(item[0])))]
+    # A subnet in the supernet, in the front and as extracted is one network.
+    once: Dict[Tuple[str, bool, str], Tuple[str, Key]] = {}
     for name, key in found:
         once.setdefault((key.subnet, key.stage == SHRINKING[0], key.when or "before"), (name, key))
     return list(once.values())

@@ -1,10 +1,16 @@
-"""results/loader.md from the record of benchmarks/loader.py: pure functions."""
+"""results/loader.md: images a second of the loader and of others (benchmarks/loader.py)."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Optional
 
-from .markdown import table
+from ..cells import made_on
+from ..protocol import Record, Records, Rows, Table
+from ..selection import by_name
+from .markdown import commands_of, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 GOAL = 2  # times a plain Pillow loader, for the default back end
 NOTES = {
@@ -18,21 +24,24 @@ NOTES = {
 COMMANDS = {"loader.md": "python benchmarks/loader.py FOLDER"}
 
 
-def pages(records: Sequence[dict]) -> Dict[str, str]:
-    """{"loader.md": Markdown}; {} if there is no such record."""
-    found = {record["name"]: record for record in records if record["recipe"] == "benchmark_loader"}
-    return {"loader.md": page(found["loader"], found.get("memory"))} if "loader" in found else {}
+def pages(records: Records) -> Dict[str, str]:
+    """{"loader.md": Markdown}, {} where there is no such record."""
+    found = by_name(records, "benchmark_loader")
+    return {"loader.md": loader_page(found["loader"], found.get("memory"))} if "loader" in found else {}
 
 
-def page(record: dict, memory: Optional[dict] = None) -> str:
+def figures(records: Records) -> Dict[str, Figure]:
+    """No picture belongs to this page."""
+    return {}
+
+
+def loader_page(record: Record, memory: Optional[Record] = None) -> str:
     """The whole page: machine, one table a task and size, what the contenders are."""
-    settings, machine, rows = record["settings"], record["machine"], record["results"]
+    settings, rows = record["settings"], record["results"]
     jobs = dict.fromkeys((row["task"], row["image_size"]) for row in rows)
     parts = [
         "# Loader: images a second on one core",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}; "
-        + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-        + f"; commit `{record['commit']}`, {record['date']}.\n\n```\n{record['command']}\n```",
+        f"{made_on(record)}; commit `{record['commit']}`, {record['date']}.\n\n{commands_of([record])}",
         f"{settings['photographs']} photographs (JPEG, {settings['mean_bytes'] / 1000:.0f} kB on average, "
         f"in the page cache) made into normalised float32 batches of {settings['batch']}. Each contender "
         "is a process\nheld to one core; they take turns, and the median (and quartiles) of "
@@ -50,18 +59,18 @@ def page(record: dict, memory: Optional[dict] = None) -> str:
         parts += ["## Memory", f"Peak resident size of the process, training at {image_size(memory)} pixels "
                   "with one worker, interpreter and libraries\nincluded; and what each further worker, a "
                   f"decoding thread, adds (mean of {settings['more_workers'] - 1}).",
-                  table(memory_cells(memory)), f"```\n{memory['command']}\n```"]
+                  table(memory_cells(memory)), commands_of([memory])]
     if not any(row["contender"] == "dali_gpu" for row in rows):
         parts.append("`dali_gpu` has **not been run**: no machine of ours has a GPU.")
     return "\n\n".join(parts)
 
 
-def image_size(record: dict) -> int:
-    """The image size of a record of one."""
+def image_size(record: Record) -> int:
+    """The image size of a record that has only one."""
     return record["results"][0]["image_size"]
 
 
-def memory_cells(record: dict) -> List[dict]:
+def memory_cells(record: Record) -> Table:
     """A row a contender."""
     more = record["settings"]["more_workers"] - 1
     return [{"Contender": row["contender"], "MiB": f"{row['peak'] / 2 ** 20:.0f}",
@@ -69,7 +78,7 @@ def memory_cells(record: dict) -> List[dict]:
                                  if "peak_more" in row else "-"} for row in record["results"]]
 
 
-def cells(rows: List[dict]) -> List[dict]:
+def cells(rows: Rows) -> Table:
     """A row a contender."""
     speed = {row["contender"]: row["images_per_second"] for row in rows}
     found = []

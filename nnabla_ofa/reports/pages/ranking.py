@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict
 
 from ...evaluation.statistics import correlations
-from .markdown import of_kind, page, table
+from ..protocol import Record, Records, Rows, Table
+from ..selection import of_kind
+from .markdown import page, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMMANDS = {"ranking.md": "python runners/rank.py --weights FILE --subnets FILE"}
-
-
+# What subnets are ordered by: {key of a row: what to call it}.
 ORDERS = {"predicted": "supernet", "parameters": "parameters", "macs": "MACs",
           "numbers": "sum of its numbers"}
 
 
-def summary(rows: Sequence[dict]) -> List[dict]:
-    """A line for each of ORDERS: its correlations with the accuracies that are known."""
+def summary(rows: Rows) -> Table:
+    """A line for each of ORDERS: its correlations with the accuracies of the file, where it has them."""
     known = [row for row in rows if row["actual"] is not None]
     lines = []
     for key, label in ORDERS.items():
@@ -25,12 +29,12 @@ def summary(rows: Sequence[dict]) -> List[dict]:
     return lines
 
 
-def pages(records: Sequence[dict]) -> Dict[str, str]:
+def pages(records: Records) -> Dict[str, str]:
     """{"ranking.md": Markdown of all rankings in `records`}, {} where there is none."""
     return page("ranking.md", "How well a supernet orders its subnets", of_kind(records, "rank"), section)
 
 
-def section(record: dict) -> str:
+def section(record: Record) -> str:
     """One file of subnets against one supernet."""
     return "\n\n".join([
         f"## `{record['recipe']}`, `{record['name']}`",
@@ -39,22 +43,22 @@ def section(record: dict) -> str:
         table(summary(record["results"]), left=1), f"![Accuracy against prediction]({picture(record)})"])
 
 
-def picture(record: dict) -> str:
+def picture(record: Record) -> str:
     """The file name of a ranking's picture."""
     return f"ranking-{record['recipe']}-{record['name']}.png"
 
 
-def figures(records: Sequence[dict]) -> dict:
-    """The accuracy of each subnet of a ranking against what orders them, a panel each."""
-    from ..plots import scatter_figure
-    return {picture(record): scatter_figure(panels(record), "accuracy in the file")
-            for record in of_kind(records, "rank")}
+def figures(records: Records) -> Dict[str, Figure]:
+    """The picture of each ranking."""
+    return {picture(record): scatter(record) for record in of_kind(records, "rank")}
 
 
-def panels(record: dict) -> List[Tuple[str, str, List[float], List[float]]]:
-    """(title, label of x, x, y) of each of ORDERS."""
+def scatter(record: Record) -> Figure:
+    """The accuracy of each subnet against what orders them, a panel for each of ORDERS."""
+    from ..plots.scatter import Panel, scatter_figure  # here: see pages/__init__.py
     known = [row for row in record["results"] if row["actual"] is not None]
     lines = {line["Order by"]: line for line in summary(record["results"])}
-    return [(f"Kendall {lines[label]['Kendall']}", f"top-1, {label}" if key == "predicted" else label,
-             [row[key] for row in known], [row["actual"] for row in known])
-            for key, label in ORDERS.items()]
+    return scatter_figure(
+        [Panel(f"Kendall {lines[label]['Kendall']}", f"top-1, {label}" if key == "predicted" else label,
+               [row[key] for row in known], [row["actual"] for row in known])
+         for key, label in ORDERS.items()], "accuracy in the file")

@@ -1,16 +1,21 @@
-"""results/reliability.md from records: what was tried, how many times, what came of it."""
+"""results/reliability.md: kills, damaged files, a full disk; what was tried, how often, what came of it."""
 
 from __future__ import annotations
 
-from typing import Dict, Sequence
+from typing import TYPE_CHECKING, Dict
 
-from .markdown import duration, table
+from ..cells import duration
+from ..protocol import Record, Records
+from .markdown import table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMMANDS = {"reliability.md": "python scripts/reliability PIECE"}
 
 
-def pages(records: Sequence[dict]) -> Dict[str, str]:
-    """{"reliability.md": Markdown} of the records of scripts/reliability; {} without any."""
+def pages(records: Records) -> Dict[str, str]:
+    """{"reliability.md": Markdown of the records of scripts/reliability}, {} where there is none."""
     own = [r for r in records if (r["kind"], r["recipe"]) == ("reliability", "reliability")]
     if not own:
         return {}
@@ -21,6 +26,11 @@ def pages(records: Sequence[dict]) -> Dict[str, str]:
     return {"reliability.md": "\n\n".join(parts)}
 
 
+def figures(records: Records) -> Dict[str, Figure]:
+    """No picture belongs to this page."""
+    return {}
+
+
 _NOTE = """*Lost* counts what must not be: training state that differs or is gone, a crash in place of
 an error message, damage that goes unnoticed in a file with a checksum, a failed test. *Caught* is one
 error in one line that names the file. *Unnoticed* is damage that still reads as something: text
@@ -29,7 +39,7 @@ the files of nnabla-nas carry no checksum. A recipe that changed between two com
 the same, and records are in git."""
 
 
-def kills(record: dict) -> str:
+def kills(record: Record) -> str:
     """A row a kill, and what was compared afterwards."""
     compared = record["compared"]
     rows = [{"Killed": kill["killed"], "Last thing it did (stage, epoch, step)": kill["after"],
@@ -44,7 +54,7 @@ def kills(record: dict) -> str:
             "dropout and loss, each time they were computed.")
 
 
-def made_by(own: Sequence[dict]) -> str:
+def made_by(own: Records) -> str:
     """A row a record: command, commit, machine."""
     rows = [{"Command": f"`{record['command']}`", "Time": duration(record["seconds"]),
              "Date": record["date"], "Commit": f"`{record['commit']}`" if record["commit"] else "none",

@@ -8,26 +8,38 @@ the held-out images that chose it, and on the test images. Hand-made subnets are
 from __future__ import annotations
 
 from statistics import mean
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from pymoo.indicators.hv import Hypervolume
 
 from ...evaluation.statistics import front
 from ...system.record_rules import UNITS
-from .markdown import of_kind, page, spread, table
+from ..cells import spread
+from ..protocol import Record, Records, Row, Rows, Table
+from ..selection import of_kind
+from .markdown import page, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMMANDS = {"search.md": "python benchmarks/search.py --weights FILE"}
 SPLITS = {"valid_top1": "held-out", "top1": "test"}
 LABELS = {"nsga2": "NSGA-II", "random": "random search", "validated": "hand-made subnets"}
-Fronts = Dict[Tuple[str, Optional[int]], List[dict]]  # (method, search seed) -> rows
 
 
-def fronts(record: dict) -> Fronts:
+class Search(NamedTuple):
+    """One search: its method, and its seed, which hand-made subnets do not have."""
+
+    method: str
+    seed: Optional[int]
+
+
+def fronts(record: Record) -> Dict[Search, List[Row]]:
     """For every method and seed the rows that no other one of its own beats on the held-out images."""
-    runs: Fronts = {}
+    runs: Dict[Search, List[Row]] = {}
     for row in record["results"]:
-        runs.setdefault((row["method"], row["search_seed"]), []).append(row)
+        runs.setdefault(Search(row["method"], row["search_seed"]), []).append(row)
     cost = record["search"]["objective"]
     return {key: front(rows, lambda row: row[cost], lambda row: row["valid_top1"])
             for key, rows in runs.items()}
@@ -35,14 +47,20 @@ def fronts(record: dict) -> Fronts:
 
 def hypervolume(points: Sequence[Tuple[float, float]], ideal: Tuple[float, float],
                 reference: Tuple[float, float]) -> float:
-    """Share of the box between two (cost, top-1) corners that `points` dominate, in 0..1."""
+    """Share of a box that points dominate, in 0..1.
+
+    Args:
+        points: (cost, top-1) each.
+        ideal: The corner of least cost and most top-1.
+        reference: The corner opposite.
+    """
     low, high = np.array([ideal, reference]) * [1, -1]
     scaled = (np.array(points) * [1, -1] - low) / (high - low)
     return float(Hypervolume(ref_point=np.ones(2))(scaled))
 
 
-def hypervolumes(record: dict, top1: str) -> Dict[Tuple[str, Optional[int]], float]:
-    """Of every front, on the split that `top1` (a key of SPLITS) names.
+def hypervolumes(record: Record, top1: str) -> Dict[Search, float]:
+    """The hypervolume of every front, on the split that `top1` (a key of SPLITS) names.
 
     The box: from the smallest subnet's cost and 100% to the largest's and the record's lowest top-1.
     """
@@ -53,23 +71,30 @@ def hypervolumes(record: dict, top1: str) -> Dict[Tuple[str, Optional[int]], flo
             for key, rows in fronts(record).items()}
 
 
-def beaten(rows: Sequence[dict], others: Sequence[dict], cost: str, top1: str) -> float:
-    """Share of `others` that one of `rows` equals or beats in both cost and top-1."""
+def beaten(rows: Rows, others: Rows, cost: str, top1: str) -> float:
+    """Share of some subnets that others equal or beat in both cost and top-1, in 0..1.
+
+    Args:
+        rows: The subnets that may beat.
+        others: Those that may be beaten.
+        cost, top1: Keys of a row.
+    """
     return mean(any(row[cost] <= other[cost] and row[top1] >= other[top1] for row in rows)
                 for other in others)
 
 
-def figures(records: Sequence[dict]) -> dict:
+def figures(records: Records) -> Dict[str, Figure]:
     """The fronts of each comparison, every method and seed, on the images they were chosen by."""
-    from ..plots import front_figure
+    from ..plots.fronts import front_figure  # here: see pages/__init__.py
     return {picture(record): front_figure(points(record), {}, record["search"]["objective"],
                                           "held-out images")
             for record in of_kind(records, "benchmark", "search")}
 
 
-def points(record: dict) -> Dict[str, List[List[Tuple[float, float]]]]:
+def points(record: Record) -> Dict[str, List[List[Tuple[float, float]]]]:
     """(cost, held-out top-1) of the fronts, by the label of their method."""
-    cost, lines = record["search"]["objective"], {}
+    cost = record["search"]["objective"]
+    lines: Dict[str, List[List[Tuple[float, float]]]] = {}
     for (method, _), rows in fronts(record).items():
         lines.setdefault(LABELS.get(method, method), []).append(
             [(row[cost], row["valid_top1"]) for row in rows])
@@ -78,13 +103,13 @@ def points(record: dict) -> Dict[str, List[List[Tuple[float, float]]]]:
 
 # The page ----------------------------------------------------------------------------------------
 
-def pages(records: Sequence[dict]) -> Dict[str, str]:
+def pages(records: Records) -> Dict[str, str]:
     """{"search.md": Markdown of all comparisons in `records`}, {} where there is none."""
     return page("search.md", "Search against random draws and hand-made subnets",
                 of_kind(records, "benchmark", "search"), section)
 
 
-def section(record: dict) -> str:
+def section(record: Record) -> str:
     """One recipe: what was compared, a row a method, a row a seed, the picture."""
     asked, results = record["search"], record["results"]
     kept = (f"{asked['evaluated_before']} of the {asked['evaluated']} different subnets had been evaluated "
@@ -108,19 +133,25 @@ def section(record: dict) -> str:
         f"![Fronts of every seed]({picture(record)})"])
 
 
-def standard_error(rows: Sequence[dict], top1: str, images: int) -> float:
-    """Of a typical top-1 of `rows`, by the number of images that it was counted on."""
+def standard_error(rows: Rows, top1: str, images: int) -> float:
+    """The standard error of a typical top-1.
+
+    Args:
+        rows: Whose mean is typical.
+        top1: A key of a row.
+        images: How many it was counted on.
+    """
     share = mean(row[top1] for row in rows)
     return (share * (1 - share) / images) ** 0.5
 
 
-def by_method(record: dict) -> List[dict]:
-    """A row a method: size, hypervolumes, and hand-made subnets beaten of its fronts."""
+def by_method(record: Record) -> Table:
+    """A row a method: how large its fronts are, their hypervolumes, how many hand-made subnets they beat."""
     found, cost = fronts(record), record["search"]["objective"]
     by_hand = [row for row in record["results"] if row["method"] == "validated"]
     lines = []
     for method in dict.fromkeys(method for method, _ in found):
-        own = [key for key in found if key[0] == method]
+        own = [key for key in found if key.method == method]
         line = {"Front of": LABELS.get(method, method),
                 "Seeds": len(own), "Subnets": spread([len(found[key]) for key in own], 1)}
         for top1, split in SPLITS.items():
@@ -132,7 +163,7 @@ def by_method(record: dict) -> List[dict]:
     return lines
 
 
-def by_seed(record: dict) -> List[dict]:
+def by_seed(record: Record) -> Table:
     """A row a search seed: hypervolumes of each method's front."""
     volumes = {split: hypervolumes(record, top1) for top1, split in SPLITS.items()}
     seeds = dict.fromkeys(seed for _, seed in fronts(record) if seed is not None)
@@ -142,17 +173,19 @@ def by_seed(record: dict) -> List[dict]:
             for seed in seeds]
 
 
-def verdict(record: dict) -> str:
+def wins(record: Record, top1: str) -> List[bool]:
+    """Whether NSGA-II's hypervolume is larger than random search's, for each seed; see `hypervolumes`."""
+    volumes = hypervolumes(record, top1)
+    return [volumes[key] > volumes[Search("random", key.seed)] for key in volumes if key.method == "nsga2"]
+
+
+def verdict(record: Record) -> str:
     """How often NSGA-II's hypervolume is the larger one, in a sentence."""
-    parts = []
-    for top1, split in SPLITS.items():
-        volumes = hypervolumes(record, top1)
-        seeds = [seed for method, seed in volumes if method == "nsga2"]
-        wins = sum(volumes["nsga2", seed] > volumes["random", seed] for seed in seeds)
-        parts.append(f"in {wins} of {len(seeds)} seeds on the {split} images")
+    found = {split: wins(record, top1) for top1, split in SPLITS.items()}
+    parts = [f"in {sum(won)} of {len(won)} seeds on the {split} images" for split, won in found.items()]
     return f"NSGA-II's front has a larger hypervolume than random search's {' and '.join(parts)}."
 
 
-def picture(record: dict) -> str:
+def picture(record: Record) -> str:
     """The file name of a comparison's picture."""
     return f"search-{record['recipe']}.png"

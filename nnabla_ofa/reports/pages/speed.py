@@ -1,18 +1,27 @@
-"""results/step.md and results/population.md from the benchmark records: pure functions."""
+"""results/step.md and results/population.md: how fast training and evaluation are.
+
+Records of benchmarks/step.py have a row a contender, of each setting, task and subnet (step_times.py).
+"""
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Optional, Tuple
 
-from .markdown import count, table
+from ..cells import count
+from ..protocol import Cells, Record, Records, Row
+from ..selection import by_name
+from ..step_times import CONTENDERS, SETTINGS, TORCH, Piece, by_piece, ms, settings_of
+from .markdown import benchmark_facts, table
+from .population import population_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COMMANDS = {"step.md": "python benchmarks/step.py", "population.md": "python benchmarks/population.py"}
-SETTINGS = {"big": "128 px, full width", "cifar": "32 px, quarter width"}
+# How many times as long as ours a contender is to take, by task; of "limit": its share of our time.
 GOALS = {"training": {"nnabla-nas": 20, "PyTorch": 1.5, "limit": 0.6},
          "evaluation": {"PyTorch": 1.5, "onnxruntime": 1 / 1.3}}
 OVERHEAD = 0.05  # of a step, at most
-TORCH = ("PyTorch", "PyTorch channels_last")
-CONTENDERS = ("ours", "NNabla", "nnabla-nas", *TORCH, "onnxruntime")
 
 CONTENDER_NOTES = """\
 - **ours**: the fused CPU functions (`--kernels fast`). A training step is the loop's own: dropout drawn,
@@ -29,32 +38,27 @@ CONTENDER_NOTES = """\
   convolutions never reach that rate."""
 
 
-def pages(records: Sequence[dict]) -> Dict[str, str]:
-    """{file name: Markdown} of what the records hold; {} of none."""
+def pages(records: Records) -> Dict[str, str]:
+    """{file name: Markdown} of the benchmarks in `records`, {} where there is none."""
     made = {"step.md": step_page(by_name(records, "benchmark_step")),
             "population.md": population_page(by_name(records, "benchmark_population").get("population"))}
     return {name: text for name, text in made.items() if text}
 
 
-def figures(records: Sequence[dict]) -> dict:
-    """The pictures that results/step.md names."""
-    from .. import speed_plots as charts
+def figures(records: Records) -> Dict[str, Figure]:
+    """The pictures that step.md shows."""
+    from ..plots.contenders import bars_figure, curves_figure  # here: see pages/__init__.py
     found = by_name(records, "benchmark_step")
-    makers = {"step": ("step-bars.png", charts.bars), "curve": ("step-curves.png", charts.curves)}
+    makers = {"step": ("step-bars.png", bars_figure), "curve": ("step-curves.png", curves_figure)}
     return {file: make(found[name]) for name, (file, make) in makers.items() if name in found}
 
 
-def by_name(records: Sequence[dict], recipe: str) -> Dict[str, dict]:
-    """{name: record} of one benchmark."""
-    return {record["name"]: record for record in records if record["recipe"] == recipe}
-
-
-def step_page(found: Dict[str, dict]) -> Optional[str]:
+def step_page(found: Dict[str, Record]) -> Optional[str]:
     """The page of benchmarks/step.py from its records by name; None without the table's."""
     if "step" not in found:
         return None
     record = found["step"]
-    parts = ["# Training step and evaluation of Xception41", facts(record),
+    parts = ["# Training step and evaluation of Xception41", benchmark_facts(record),
              "Median milliseconds of a batch, with the quartiles; contenders took turns. "
              + "; ".join(f"`{name}`: {SETTINGS[name]}" for name in settings_of(record)) + ".",
              times_table(record), CONTENDER_NOTES, "## Ratios",
@@ -85,97 +89,69 @@ def step_page(found: Dict[str, dict]) -> Optional[str]:
     return "\n\n".join(parts)
 
 
-def facts(record: dict) -> str:
-    """Machine, versions, commits and command, in a few lines."""
-    machine, rows = record["machine"], record["results"]
-    commits = ", ".join(dict.fromkeys(f"`{row['commit']}`" for row in rows))
-    dates = ", ".join(dict.fromkeys(row["date"] for row in rows))
-    return (f"{machine['cpu']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}; "
-            + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-            + f"; commit {commits}, {dates}.\n\n```\n{record['command']}\n```")
-
-
 # -- tables ----------------------------------------------------------------------------------------
 
-def settings_of(record: dict) -> List[str]:
-    """The settings that a record has rows of, in the order of SETTINGS."""
-    measured = {row["setting"] for row in record["results"]}
-    return [name for name in SETTINGS if name in measured]
-
-
-def by_piece(record: dict) -> Dict[tuple, Dict[str, dict]]:
-    """{(setting, task, subnet): {contender: row}}, in a fixed order."""
-    found: Dict[tuple, Dict[str, dict]] = {}
-    for row in record["results"]:
-        piece = row["setting"], row["task"], row["subnet"]
-        found.setdefault(piece, {})[row["contender"]] = row
-    order = [*SETTINGS], ["training", "evaluation"], ["largest", "middle", "smallest"]
-    return dict(sorted(found.items(), key=lambda item: [
-        names.index(part) if part in names else len(names) for names, part in zip(order, item[0])]))
-
-
-def times_table(record: dict) -> str:
+def times_table(record: Record) -> str:
     """A row a piece, a column a contender."""
     pieces = by_piece(record)
     names = list(CONTENDERS)
     names += sorted({n for rows in pieces.values() for n in rows} - {*names, "limit"})
-    return table([{**place(piece, rows), **{name: spread(rows.get(name)) for name in names},
+    return table([{**piece_cells(piece, rows), **{name: quartiles(rows.get(name)) for name in names},
                    "limit": limits(rows.get("limit"))} for piece, rows in pieces.items()], left=2)
 
 
-def place(piece: tuple, rows: Dict[str, dict]) -> dict:
-    """The first cells of a piece's row."""
-    setting, task, subnet = piece
+def piece_cells(piece: Piece, rows: Dict[str, Row]) -> Cells:
+    """What a piece is, in cells."""
     first = next(iter(rows.values()))
-    return {"Batch": f"{setting}, {task} of {first['batch']}", "Subnet": f"{subnet}, `{first['name']}`",
-            "MACs": count(first["macs"])}
+    return {"Batch": f"{piece.setting}, {piece.task} of {first['batch']}",
+            "Subnet": f"{piece.subnet}, `{first['name']}`", "MACs": count(first["macs"])}
 
 
-def spread(row: Optional[dict]) -> str:
+def quartiles(row: Optional[Row]) -> str:
     """"265.7 (259.3 to 294.5)" in milliseconds; "-" of None."""
     if row is None:
         return "-"
     return f"**{ms(row['median'])}** ({ms(row['q1'])} to {ms(row['q3'])})"
 
 
-def limits(row: Optional[dict]) -> str:
+def limits(row: Optional[Row]) -> str:
     """"163, 205": products alone, with memory."""
     return "-" if row is None else f"{ms(row['flops'])}, {ms(row['median'])}"
 
 
-def ms(seconds: float) -> str:
-    """Three digits of milliseconds."""
-    value = 1000 * seconds
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def ratios(rows: Dict[str, dict]) -> Dict[str, float]:
-    """Contenders' medians over ours; "PyTorch" is its better mode."""
+def ratios(rows: Dict[str, Row]) -> Dict[str, float]:
+    """Contenders' medians over ours; "PyTorch" is the better one of TORCH."""
     ours = rows["ours"]["median"]
     found = {name: row["median"] / ours for name, row in rows.items() if name not in ("ours", *TORCH)}
     torch = [rows[name]["median"] for name in TORCH if name in rows]
     return {**found, **({"PyTorch": min(torch) / ours} if torch else {})}
 
 
-def ratio_table(record: dict) -> str:
+def ratio_table(record: Record) -> str:
     """A row a piece: ratios, those that miss their goal marked."""
     cells = []
     for piece, rows in by_piece(record).items():
         if "ours" not in rows:
             continue
-        found, goals = ratios(rows), GOALS[piece[1]] if piece[2] != "middle" else {}
-        goals = {n: goal for n, goal in goals.items() if n != "limit" or piece[0] == "big"}
-        row = place(piece, rows)
+        found, goals = ratios(rows), GOALS[piece.task] if piece.subnet != "middle" else {}
+        goals = {n: goal for n, goal in goals.items() if n != "limit" or piece.setting == "big"}
+        row = piece_cells(piece, rows)
         for name, head in (("NNabla", "NNabla"), ("nnabla-nas", "nnabla-nas"),
                            ("PyTorch", "better PyTorch"), ("onnxruntime", "onnxruntime")):
-            row[head] = cell(found.get(name), goals.get(name), "{:.1f}" if head[0] == "n" else "{:.2f}")
-        row["limit"] = cell(found.get("limit"), goals.get("limit"), "{:.0%}")
+            row[head] = ratio_cell(found.get(name), goals.get(name), "{:.1f}" if head[0] == "n" else "{:.2f}")
+        row["limit"] = ratio_cell(found.get("limit"), goals.get("limit"), "{:.0%}")
         cells.append(row)
     return table(cells, left=2)
 
 
-def cell(ratio: Optional[float], goal: Optional[float], form: str) -> str:
-    """"23.7 (goal 20)", with "missed" where it is."""
+def ratio_cell(ratio: Optional[float], goal: Optional[float], form: str) -> str:
+    """"23.7 (goal 20)", or "18.2 (goal 20, missed)".
+
+    Args:
+        ratio: As `ratios` gives it; None where it was not measured.
+        goal: The least that is to be reached; None where there is none.
+        form: How to write both, for `str.format`.
+    """
     if ratio is None:
         return "-"
     if goal is None:
@@ -183,7 +159,7 @@ def cell(ratio: Optional[float], goal: Optional[float], form: str) -> str:
     return f"{form.format(ratio)} (goal {form.format(goal)}{', missed' if ratio < goal else ''})"
 
 
-def memory_table(record: dict) -> str:
+def memory_table(record: Record) -> str:
     """A row a setting, a column a contender."""
     rows = []
     for setting in settings_of(record):
@@ -193,9 +169,9 @@ def memory_table(record: dict) -> str:
     return table(rows)
 
 
-def curve_table(record: dict) -> str:
-    """A row a point, milliseconds."""
-    points: Dict[tuple, Dict[str, dict]] = {}
+def curve_table(record: Record) -> str:
+    """A row a point of the curves: milliseconds of a step."""
+    points: Dict[Tuple[str, str], Dict[str, Row]] = {}
     for row in record["results"]:
         points.setdefault((row["axis"], row["value"]), {})[row["contender"]] = row
     rows = []
@@ -210,7 +186,7 @@ def curve_table(record: dict) -> str:
     return table(rows, left=2)
 
 
-def ranks_table(record: dict) -> str:
+def ranks_table(record: Record) -> str:
     """A row a setting and number of processes."""
     return table([{"Setting": f"{row['setting']}: {SETTINGS.get(row['setting'], '')}",
                    "Processes x threads": f"{row['processes']} x {row['threads']}",
@@ -220,9 +196,9 @@ def ranks_table(record: dict) -> str:
                   for row in record["results"]])
 
 
-def overhead_table(record: dict) -> str:
+def overhead_table(record: Record) -> str:
     """A row a part of the training loop, milliseconds and share of a step by setting."""
-    lines: Dict[str, dict] = {}
+    lines: Dict[str, Cells] = {}
     for setting in dict.fromkeys(row["setting"] for row in record["results"]):
         parts = {row["part"]: row["median"] for row in record["results"] if row["setting"] == setting}
         step = parts.pop("step")
@@ -231,23 +207,3 @@ def overhead_table(record: dict) -> str:
         for part, text in {**cells, "a step": ms(step)}.items():
             lines.setdefault(part, {"Part": part})[f"{setting}: {SETTINGS.get(setting, '')}"] = text
     return table([*lines.values()])
-
-
-def population_page(record: Optional[dict]) -> Optional[str]:
-    """The page of benchmarks/population.py."""
-    if record is None:
-        return None
-    cells = []
-    for row in record["results"]:
-        cells.append({"Setting": f"{row['setting']}: {SETTINGS.get(row['setting'], '')}",
-                      "Archs": row["archs"], "Subnets": row["subnets"],
-                      "Images": f"{row['calibration']} + {row['test']}",
-                      "One by one, s": f"{row['alone']:.1f}", "Together, s": f"{row['together']:.1f}",
-                      "Times faster": f"{row['alone'] / row['together']:.2f}",
-                      "Layers": f"{row['layers']} of {row['layers_alone']}"})
-    return "\n\n".join([
-        "# Many subnets evaluated together", facts(record),
-        "Calibration and evaluation of subnets one by one, and as one population: the entry flow, and "
-        "leading middle\nblocks that are equal, run once a batch (`nnabla_ofa/population.py`). Figures are "
-        "equal either way. Archs are\nrandom, or mutations of one (each block drawn anew with probability "
-        "1/4), as a search makes them; images are\ncalibration + test.", table(cells, left=2)])
