@@ -8,10 +8,10 @@ A line an image and class: file, probability and class, with tabs between them; 
 images. Images are read as in evaluation: the centre square, resized and normalised as the weights say.
 
 BN statistics belong to one subnet and one image size. The weights of a stage carry those of the largest
-subnet, those of a fine-tuned subnet its own, both at the largest of the recipe's valid_sizes. They serve
-such a network as they are. Any other subnet of a supernet, and best.h5 of a stage, first get theirs from
-training images, as in evaluation: from --data, else from the data that the weights were trained on. With
---data they are always taken anew, for the image size that is asked for.
+subnet, a fine-tuned or searched one its own. Where they are those of the network that is asked for, they
+serve, and no other data is needed. Any other subnet of a supernet, and best.h5 of a stage, first get theirs
+from training images, as in evaluation: from --data, else from the data that the weights were trained on.
+With --data they are always taken anew, for the image size that is asked for.
 
 Each image that cannot be read is named by a line on standard error; the others are done, and the exit
 status is 2.
@@ -100,14 +100,15 @@ def reading(net: AnyNetwork, recipe: Optional[Recipe], options: Options) -> Tupl
         if not {"mean", "std"} <= set(net.info):
             raise OfaError(f"{options.weights} does not say how its images were normalised: its info needs "
                            "mean and std of R, G and B, as fractions of 255")
-        data, batch, sizes = Data(), BATCH, net.info.get("image_sizes", ())
+        data, batch = Data(), BATCH
         data = replace(data, augment=replace(data.augment, mean=tuple(net.info["mean"]),
                                              std=tuple(net.info["std"])))
     else:
-        data, batch, sizes = recipe.data, recipe.train.batch_size, recipe.data.valid_sizes
-    if not options.image_size and not sizes:
+        data, batch = recipe.data, recipe.train.batch_size
+    size = options.image_size[0] if options.image_size else stored_size(net)
+    if size is None:
         raise OfaError(f"{options.weights} does not say the size of its images: give --image-size PIXELS")
-    return data, options.image_size[0] if options.image_size else max(sizes), batch
+    return data, size, batch
 
 
 def class_names(net: AnyNetwork, options: Options) -> List[str]:
@@ -122,12 +123,16 @@ def class_names(net: AnyNetwork, options: Options) -> List[str]:
 # BN statistics -----------------------------------------------------------------------------------
 
 def without_statistics(net: AnyNetwork, arch: Arch, path: Path) -> Optional[str]:
-    """Why the BN statistics in a file are not those of a subnet; None if they are."""
+    """Why the BN statistics in a file are not those of a subnet; None if they are, or nothing tells."""
     if running_statistics(net):
         return None
+    of = net.info.get("calibrated")
+    if of is not None:
+        own = of["subnet"] == str(arch.canonical())
+        return None if own else f"{path} has those of another subnet than {arch.short()}"
     if arch.canonical() != net.space.largest().canonical():
         return f"{arch.short()} is one of many subnets in {path}"
-    if path.name == "best.h5":
+    if "identity" in net.info or path.name == "best.h5":  # files of stages that are older have no identity
         return f"{path} is of an epoch within a stage"
     declared, arrays = net.declared(), net.arrays()
     values = {role: [arrays[name] for name, p in declared.items() if p.role == role]
@@ -144,9 +149,12 @@ def running_statistics(net: AnyNetwork) -> bool:
 
 
 def stored_size(net: AnyNetwork) -> Optional[int]:
-    """At which size of images, in pixels, the BN statistics in a file were taken; None: any, or unknown."""
-    sizes = net.info.get("recipe", {}).get("data", {}).get("valid_sizes")
-    return max(sizes) if sizes and not running_statistics(net) else None
+    """At which size of images, in pixels, the BN statistics in a file were taken, else the largest that its
+    network was made for; None: nothing tells."""
+    if net.info.get("calibrated", {}).get("image_size"):
+        return net.info["calibrated"]["image_size"]
+    sizes = net.info.get("recipe", {}).get("data", {}).get("valid_sizes") or net.info.get("image_sizes", ())
+    return max(sizes, default=None)
 
 
 def calibrated(options: Options, comm: Communicator, arch: Arch, size: int, why: Optional[str]) -> AnyNetwork:
@@ -185,7 +193,7 @@ def stand_alone(options: Options, comm: Communicator, net: AnyNetwork, arch: Arc
         return calibrated(options, comm, arch, size, why)
     check_kernels(options, comm)
     own = stored_size(net)
-    if own not in (None, size) and comm.rank == 0:
+    if own not in (None, size) and not running_statistics(net) and comm.rank == 0:
         print(f"BN statistics in {options.weights} are those of {own} pixels: with --data they are taken for "
               f"{size}", flush=True)
     net.kernels = options.kernels
@@ -254,7 +262,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="training images for BN statistics: dataset folder, or digits "
                         "(default: where they are needed, what the weights say)")
     parser.add_argument("--image-size", type=at_least(1), nargs=1, metavar="PIXELS",
-                        help="a side (default: the largest of the recipe's valid_sizes)")
+                        help="a side (default: that of the BN statistics in the file)")
     parser.add_argument("--top", type=at_least(1), default=5, metavar="N",
                         help="classes an image (default 5)")
     parser.add_argument("--json", action="store_true", help="one list of images with their classes")

@@ -85,6 +85,7 @@ class Lab:
         subnet = net.extract(arch)
         if not self.recipe.train.running_statistics:
             calibrate(subnet, self.calibration.batches(size, self.comm), self.calibration.count(), self.comm)
+            subnet.info["calibrated"] = {"subnet": str(subnet.space.largest()), "image_size": size}
         return subnet
 
     def rows(self, net: AnyNetwork, archs: Sequence[Optional[Arch]], on: str = "test",

@@ -136,6 +136,9 @@ class Weights(Generic[C]):
             raise OfaError("BN statistics of these images are not finite: the images' values are too large, "
                            "or the weights are not finite")
         self.adopt_statistics(statistics, arch)
+        height, width = images.shape[2:]
+        self.info = {**self.info, "calibrated": {"subnet": str(arch),
+                                                 "image_size": height if height == width else None}}
 
     # Files ------------------------------------------------------------------------------------
 

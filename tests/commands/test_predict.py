@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -26,6 +27,7 @@ from nnabla_ofa.system import records
 from nnabla_ofa.system.comm import Single
 
 ROOT = Path(__file__).resolve().parents[2]
+OLD = ROOT / "tests/fixtures/commit-4d1da9f"
 SMALLEST = "XP1 3x3 3"
 
 
@@ -119,10 +121,39 @@ def test_data_that_are_named_give_new_statistics(trained, digits, predict):
     assert json.loads(stored) != json.loads(anew)
 
 
-def test_the_best_of_a_stage_and_new_weights_are_calibrated_first(trained, weights, digits, predict):
-    for path, why in ((trained / "K357_E1_D3/best.h5", "within a stage"), (weights, "never calibrated")):
+def test_the_best_of_a_stage_and_new_weights_are_calibrated(tmp_path, trained, weights, digits, predict):
+    """Under another name, too; files that are older than what tells this are known by it."""
+    renamed, old = tmp_path / "renamed.h5", tmp_path / "best.h5"
+    shutil.copy(trained / "K357_E1_D3/best.h5", renamed)
+    shutil.copy(OLD / "K7_E1_D3/weights.h5", old)
+    for path, why in ((renamed, "within a stage"), (old, "within a stage"), (weights, "never calibrated")):
         status, _, err = predict("--weights", path, digits[0][0])
         assert status == 0 and len(err) == 1 and why in err[0] and "training images of digits" in err[0], err
+    status, _, err = predict("--weights", OLD / "K7_E1_D3/weights.h5", digits[0][0])
+    assert (status, err) == (0, [])
+
+
+def test_fine_tuned_subnets_and_saved_ones_predict_as_they_are(tmp_path, trained, digits, predict):
+    tuned = tmp_path / "tuned.h5"
+    weights, own = trained / "K357_E1_D3/weights.h5", ["--subnet", SMALLEST, "--set", "data.valid_sizes=[12]"]
+    status, _, err = run("runners/finetune.py", "--weights", weights, *own, "--save", tuned, "--output",
+                         tmp_path)
+    assert status == 0, err
+    assert predict("--weights", tuned, digits[0][0])[::2] == (0, [])
+    best, = tmp_path.glob("finetune-*/best.h5")
+    assert "within a stage" in predict("--weights", best, digits[0][0])[2][0]
+    net = ofa.load(tuned)
+    assert net.info["calibrated"] == {"subnet": str(net.space.largest()), "image_size": 12}
+
+    net, pixels = ofa.load(weights), open_dataset("digits")[0].images[:64]
+    net.calibrate(pixels.transpose(0, 3, 1, 2), SMALLEST)
+    net.save(tmp_path / "supernet.h5")
+    net.extract(SMALLEST).save(tmp_path / "calibrated.h5")
+    net.extract("XP1 5x5 3").save(tmp_path / "other.h5")
+    for name, more, said in (("calibrated", [], []), ("supernet", ["--subnet", SMALLEST], []),
+                             ("supernet", [], ["of another subnet"]), ("other", [], ["of another subnet"])):
+        status, _, err = predict("--weights", tmp_path / f"{name}.h5", *more, digits[0][0])
+        assert status == 0 and ["of another subnet" in line for line in err] == [True] * len(said), err
 
 
 def test_a_subnet_without_data_is_refused(trained, digits, predict):
