@@ -1,6 +1,6 @@
 """Name what is on images: the classes of a trained network, with their probabilities."""
 
-from nnabla_ofa.commands.predict import COMMAND
+from nnabla_ofa.__main__ import run
 
 if __name__ == "__main__":
-    COMMAND.run()
+    run("predict")

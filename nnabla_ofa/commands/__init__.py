@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import Dict
+from typing import TYPE_CHECKING, Dict
 
-from ..experiment.command import Command
+if TYPE_CHECKING:
+    from ..experiment.command import Command
 
 # Name and help; a command's module is imported when it is asked for.
 COMMANDS: Dict[str, str] = {
