@@ -20,7 +20,7 @@ RECIPE = "xception_cifar10"
 MARKERS = ("<!-- results: made by runners/tables.py -->", "<!-- /results -->")
 SOURCE, PUBLISHED_SIZE = "nnabla-nas README", 224  # of the published figures
 SHRINKING = tuple(stage for stage in STAGES if stage not in ("fullnet65", "search", "finetune"))
-ALONE = {"before": "as it is", "after": "fine-tuned", "scratch": "trained from scratch in as many epochs"}
+ALONE = {"after": "fine-tuned", "scratch": "trained from scratch in as many epochs"}  # of "when"
 
 
 def readme(path: Union[str, Path], records: Records) -> Dict[str, str]:
@@ -64,7 +64,7 @@ def block(records: Records) -> Optional[str]:
 
 
 def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
-    """The networks to show: the full one, the supernet's ends, the front's, those trained on.
+    """The six networks to show: the full one, the supernet's ends, the middle of the front, one trained on.
 
     Args:
         keys: To choose from.
@@ -84,10 +84,10 @@ def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
         found += [("The same inside the supernet", key) for key in of(last)[-1:]]
         found += [("Smallest inside the supernet", key) for key in of(last)[:1]]
     front = of("search")
-    found += [("Found by search", front[i]) for i in (-1, len(front) // 2, 0) if front]
-    alone = [(key.when or "before", key) for key in of("finetune")]
-    found += [(f"Extracted, {ALONE[when]}", key) for when, key in sorted(
-        alone, key=lambda item: (-macs[item[1]], [*ALONE].index(item[0])))]
+    found += [("Found by search", key) for key in front[len(front) // 2:][:1]]
+    smallest = [key for key in of("finetune") if macs[key] == macs[of("finetune")[0]]]
+    found += [(f"Extracted, {text}", key) for when, text in ALONE.items() for key in smallest
+              if key.when == when]
     # A subnet in the supernet, in the front and as extracted is one network.
     once: Dict[Tuple[str, bool, str], Tuple[str, Key]] = {}
     for name, key in found:
