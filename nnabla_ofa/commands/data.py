@@ -22,6 +22,7 @@ from ..data.sheet import contact_sheet
 from ..errors import OfaError
 from ..experiment.command import Command
 from ..experiment.options import RunOptions, add_run_options, at_least, choose_recipe, data_of_environment
+from ..experiment.terminal import one_line
 from ..system.comm import Communicator
 
 LISTED = 10  # of this many unreadable or equal images and of classes the report says more
@@ -79,7 +80,7 @@ def check_data(options: Options) -> None:
     listed(f"{len(twice)} test images are training images, too",
            [f"{place(splits['test'], j)} = {place(splits['train'], i)}" for i, j in twice])
     if any(report.unreadable for report in reports.values()):
-        raise OfaError(f"{options.data} has unreadable images, named above: replace them, or take them out")
+        raise OfaError(f"{source} has unreadable images, named above: replace them, or take them out")
 
 
 def listed(heading: str, lines: Sequence[str]) -> None:
@@ -123,9 +124,9 @@ def show_data(options: Options) -> None:
 def caption(label: np.ndarray, classes: Sequence[str]) -> str:
     """A label's class; of mixed targets, a float a class, the shares: "60% cat 40% dog"."""
     if np.ndim(label) == 0:
-        return classes[label]
+        return one_line(classes[label])
     shares = np.argsort(-label, kind="stable")[:np.count_nonzero(label)]
-    return " ".join(f"{label[i]:.0%} {classes[i]}" for i in shares)
+    return " ".join(f"{label[i]:.0%} {one_line(classes[i])}" for i in shares)
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -149,7 +150,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     one.add_argument("--save", type=Path, default=Path("sheet.png"), help="PNG (default sheet.png)")
     one.add_argument("--count", type=at_least(1), default=48, help="images (default 48)")
     one.add_argument("--columns", type=at_least(1), default=8, help="of the sheet (default 8)")
-    one.add_argument("--image-size", type=int, help="pixels (default: the recipe's largest)")
+    one.add_argument("--image-size", type=at_least(1), help="pixels (default: the recipe's largest)")
     one.add_argument("--epoch", type=at_least(0), default=0, help="whose images (default 0)")
     one.add_argument("--split", choices=("train", "test"), default="train",
                      help="augmented training images, or test images as evaluation sees them")
