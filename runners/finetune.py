@@ -1,6 +1,6 @@
 """Extract one subnet of a supernet and train it on, alone; evaluated before and after."""
 
-from nnabla_ofa.commands.finetune import COMMAND
+from nnabla_ofa.__main__ import run
 
 if __name__ == "__main__":
-    COMMAND.run()
+    run("finetune")

@@ -1,6 +1,6 @@
 """Measure sampled subnets on images held out of training and learn to predict their top-1."""
 
-from nnabla_ofa.commands.predictor import COMMAND
+from nnabla_ofa.__main__ import run
 
 if __name__ == "__main__":
-    COMMAND.run()
+    run("predictor")

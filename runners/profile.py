@@ -1,6 +1,6 @@
 """What subnets cost: parameters, MACs, activations, and latency on this device."""
 
-from nnabla_ofa.commands.profile import COMMAND
+from nnabla_ofa.__main__ import run
 
 if __name__ == "__main__":
-    COMMAND.run()
+    run("profile")

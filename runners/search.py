@@ -1,6 +1,6 @@
 """Search a supernet for the most accurate subnets within limits on their cost."""
 
-from nnabla_ofa.commands.search import COMMAND
+from nnabla_ofa.__main__ import run
 
 if __name__ == "__main__":
-    COMMAND.run()
+    run("search")

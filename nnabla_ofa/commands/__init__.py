@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from typing import Dict
+from typing import TYPE_CHECKING, Dict
 
-from ..experiment.command import Command
+if TYPE_CHECKING:
+    from ..experiment.command import Command
 
 # Name and help; a command's module is imported when it is asked for.
 COMMANDS: Dict[str, str] = {
     "train": "train a network, stage after stage",
     "evaluate": "top-1 of subnets on every test image once",
+    "predict": "the classes of images, with their probabilities",
     "search": "the most accurate subnets within limits on their cost",
     "finetune": "take one subnet out and train it on, alone",
     "export": "one network as NNP, ONNX or a checkpoint of nnabla-nas",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..experiment.command import Command
+from ..experiment.few_images import for_training
 from ..experiment.options import (
     WeightsOptions,
     add_accept_changes,
@@ -34,8 +35,8 @@ def main(options: Options, comm: Communicator) -> None:
     """Train the subnet and write it with its record."""
     net, run = open_network(options, comm)
     alone = str(net.space.largest()) if net.space.single() else None
-    run.finetune(net, options.subnet or alone or run.recipe.finetune.subnet, options.save, options.scratch,
-                 options.name)
+    for_training(run).finetune(net, options.subnet or alone or run.recipe.finetune.subnet, options.save,
+                               options.scratch, options.name)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from ..errors import OfaError
 from ..evaluation import cache
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, open_network
+from ..experiment.options import WeightsOptions, add_run_options, at_least, open_network
 from ..model.network import require_elastic
 from ..search.predictor import LEAST_SAMPLES, Predictor, draw, measured
 from ..system.comm import Communicator
@@ -38,8 +39,11 @@ def main(options: Options, comm: Communicator) -> None:
     net = require_elastic(found_net, "learn to predict")
     start = time.time()
     path = options.file or run.output / "samples.jsonl"
+    pairs = draw(net.space, run.recipe.data.valid_sizes, options.samples, run.lab.seed)
+    if len(pairs) < LEAST_SAMPLES:
+        raise OfaError(f"{net.space} has {len(pairs)} different subnets, too few to learn from: at least "
+                       f"{LEAST_SAMPLES}; evaluate them all")
     with run.evaluations(net) as top1_of:
-        pairs = draw(net.space, run.recipe.data.valid_sizes, options.samples, run.lab.seed)
         samples = measured(pairs, top1_of)
     counts = [n for n in (25, 50, 100, 200, 400, 800, 1600) if LEAST_SAMPLES <= n < len(samples)]
     learning = []
@@ -67,8 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser)
     parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
-    parser.add_argument("--samples", type=int, default=200, help="subnets to measure (default 200)")
-    parser.add_argument("--image-size", type=int, nargs="+",
+    parser.add_argument("--samples", type=at_least(LEAST_SAMPLES), default=200,
+                        help=f"subnets to measure, {LEAST_SAMPLES} or more (default 200)")
+    parser.add_argument("--image-size", type=at_least(1), nargs="+",
                         help="pixels, in turn (default: the recipe's valid_sizes)")
     parser.add_argument("--file", type=Path, help="samples (default: samples.jsonl in --output)")
     parser.add_argument("--accept-poor", action="store_true",

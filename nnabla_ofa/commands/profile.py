@@ -223,7 +223,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
                         help="repeatable (default: the largest and the smallest)")
     parser.add_argument("--random", type=at_least(0), default=0, metavar="N", help="N random subnets")
-    parser.add_argument("--image-size", type=int, nargs="+", help="pixels")
+    parser.add_argument("--image-size", type=at_least(1), nargs="+", help="pixels")
     parser.add_argument("--save", type=Path, metavar="FILE", help="the table as .csv or .json")
     parser.add_argument("--latency", action="store_true", help="measure the subnets")
     parser.add_argument("--table", type=Path, metavar="FILE", help="predict latencies by this table")

@@ -15,6 +15,7 @@ from typing import Optional
 
 from ..errors import OfaError
 from ..experiment.command import Command
+from ..experiment.few_images import for_training
 from ..experiment.options import RunOptions, add_accept_changes, add_new_head, add_run_options, open_run
 from ..experiment.run import Run
 from ..system.comm import Communicator
@@ -44,7 +45,7 @@ def main(options: Options, comm: Communicator) -> None:
     """Train every stage up to the search space whose result is not there yet."""
     if options.start and not options.only:
         raise OfaError(f"--start {options.start} is for one stage: add --only")
-    run = open_run(options, comm)
+    run = for_training(open_run(options, comm))
     run.up_to(options.search_space or only_space(run), options.only)
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from ..errors import OfaError
 from ..layers import Layer, signature
 from ..model import Network
+from ..model.inputs import require_image_size
 from ..nets import Arch, Space
 
-Archs = Union[Sequence[Arch], np.ndarray]  # archs, or (n, blocks) indices into the distinct choices
+# Archs or their texts, or (n, blocks) indices into the distinct choices.
+Archs = Union[Sequence[Union[Arch, str]], np.ndarray]
 
 
 class Operations:
@@ -37,8 +39,7 @@ class Operations:
     """
 
     def __init__(self, net: Network, image_size: int):
-        if image_size < 1:
-            raise OfaError(f"image_size={image_size} is not a positive number of pixels")
+        require_image_size(image_size)
         self.net, self.image_size = net, image_size
         self.found: List[Tuple[Layer, int]] = []
         self._known: Dict[Tuple[str, int], Tuple[int, int]] = {}  # signature, side -> number, side out
@@ -47,9 +48,13 @@ class Operations:
                         for blocks in net.config.deciding_blocks()]
 
     def rows(self, archs: Archs) -> np.ndarray:
-        """(n, blocks) indices of archs into the distinct choices; such an array itself, checked."""
+        """(n, blocks) indices of archs, or of their texts, into the distinct choices; such an array itself,
+        checked."""
+        if isinstance(archs, (str, Arch)):
+            raise OfaError(f"archs={str(archs)!r} is one subnet: give a list of them")
         if not isinstance(archs, np.ndarray):
-            return self.net.space.indices(archs)
+            return self.net.space.indices([one if isinstance(one, Arch) else self.net.arch(one)
+                                           for one in archs])
         if archs.ndim != 2 or archs.shape[1] != len(self._counts) or archs.dtype.kind not in "iu":
             raise OfaError(f"archs is a {archs.dtype} array of shape {archs.shape}, not integers "
                            f"(n, {len(self._counts)})")

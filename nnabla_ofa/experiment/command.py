@@ -6,6 +6,8 @@ A user's error becomes one line and exit status 2, on all ranks of mpirun.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
 import time
 import traceback
@@ -16,6 +18,7 @@ from ..errors import OfaError
 from ..system import interrupt, requeue
 from ..system.comm import Communicator, Single, connect
 from .options import Options, from_namespace
+from .terminal import flush
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,17 @@ class Command:
             with interrupt.between_functions():
                 comm = connect(options.device) if options.device else Single()
                 self.main(options, comm)
+                sys.stdout.flush()
         except KeyboardInterrupt:
             fail(comm, "interrupted: training and search go on when their command is repeated", 130)
         except requeue.StopRequested as stop:
             fail(comm, f"{stop}: the same command goes on from there", requeue.STATUS)
         except OfaError as error:
             fail(comm, f"error: {error}", 2)
+        except BrokenPipeError:  # what read the output has ended, as `| head` does: nobody is left to tell
+            for stream in (sys.stdout, sys.stderr):
+                flush(stream)
+            leave(comm, 128 + signal.SIGPIPE)
         except OSError as error:  # a file or folder that cannot be read or written
             fail(comm, f"error: {error.filename or 'writing'}: {error.strerror or error}", 2)
         except Exception:  # a defect: show it whole, but do not leave the other ranks waiting
@@ -63,7 +71,13 @@ def fail(comm: Optional[Communicator], message: str, status: int) -> NoReturn:
     """Print `message` and leave; under mpirun stop the other ranks, too."""
     if comm is not None:  # ranks that fail alike: the first says so, and stops the others meanwhile
         time.sleep(min(comm.rank, 5))
-    print(message, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(message, file=sys.stderr, flush=True)
+    leave(comm, status)
+
+
+def leave(comm: Optional[Communicator], status: int) -> NoReturn:
+    """Leave; under mpirun stop the other ranks, too."""
     if comm is not None and comm.size > 1:
         comm.abort(status)
     sys.exit(status)

@@ -8,6 +8,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ..data import Dataset, Key, calibration_indices, split
+from ..data.decode import UnreadableImage
+from ..errors import OfaError
 from ..evaluation import Images, Result, calibrate, evaluate_archs
 from ..model import AnyNetwork
 from ..nets import Arch
@@ -49,6 +51,8 @@ class Lab:
         train, valid = split(everything, data.held_out, seed)
         if data.train_images and data.train_images < len(train):
             _, train = split(train, data.train_images / len(train), seed)
+        for dataset, what in ((valid, "images that are held out of training"), (test, "test images")):
+            require_one_readable(dataset, what)
         lab = cls(recipe, seed, comm, everything.classes, train, _images(recipe, valid),
                   _images(recipe, test), _calibration(recipe, train, data.calibration_images, seed),
                   (images_checksum(train, comm), images_checksum(valid, comm)))
@@ -85,6 +89,7 @@ class Lab:
         subnet = net.extract(arch)
         if not self.recipe.train.running_statistics:
             calibrate(subnet, self.calibration.batches(size, self.comm), self.calibration.count(), self.comm)
+            subnet.info["calibrated"] = {"subnet": str(subnet.space.largest()), "image_size": size}
         return subnet
 
     def rows(self, net: AnyNetwork, archs: Sequence[Optional[Arch]], on: str = "test",
@@ -109,6 +114,21 @@ class Lab:
                     f"{cost.macs / 1e6:.1f} M MACs")
                 say(result.line())
         return found
+
+
+def require_one_readable(dataset: Dataset, what: str) -> None:
+    """OfaError if not one of the images can be read: figures on them would be those of no image.
+
+    The first that can ends this. what: names the images in the error.
+    """
+    for index in range(len(dataset)):
+        try:
+            dataset.decode(index)
+            return
+        except UnreadableImage as error:
+            last = error
+    if len(dataset):
+        raise OfaError(f"none of the {len(dataset)} {what} can be read, the last since {last}")
 
 
 def _images(recipe: Recipe, dataset: Dataset, indices: Optional[np.ndarray] = None,

@@ -152,7 +152,15 @@ def choose_recipe(options: RunOptions, trained_with: Optional[Mapping[str, Any]]
     if source is None:
         raise OfaError(f"recipe {recipe.name} needs a dataset: give --data FOLDER (train/<class>/* and "
                        "val/<class>/*) or set OFA_DATA")
-    return replace(recipe, data=replace(recipe.data, source=source))
+    return replace(recipe, data=replace(recipe.data, source=located(source)))
+
+
+def located(source: str) -> str:
+    """A data source that means the same from every working directory: paths that are here, absolute.
+
+    Records and weights name it. A data set's name stays a name (`data.open_dataset`).
+    """
+    return os.path.abspath(source) if source != "digits" and os.path.exists(source) else source
 
 
 def recipe_line(options: RunOptions, recipe: Recipe) -> str:

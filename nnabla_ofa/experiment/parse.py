@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 
+from ..data import cifar
 from ..errors import OfaError
 from ..nets import Config, config_class
 from ..nets.registry import DEFAULT, ZOO
@@ -34,9 +35,16 @@ def recipe_names() -> List[str]:
 
 
 def default_recipe(data: Optional[str]) -> str:
-    """The recipe where none is named: that of the data's name in args/defaults.yml; no data: the digits'."""
+    """The recipe where none is named: that of the data's name in args/defaults.yml; no data: the digits'.
+
+    CIFAR goes by the name of its data set, whatever its folder is called.
+    """
     names = yaml.safe_load((ARGS / "defaults.yml").read_text(encoding="utf-8"))
-    return names.get("digits" if data is None else Path(data).name, names["other"])
+    name = "digits" if data is None else Path(data).name
+    if data is not None and name not in names:
+        form = cifar.form_in(data)
+        name = form[0].name if form else name
+    return names.get(name, names["other"])
 
 
 def load_recipe(name: Location, overrides: Sequence[str] = ()) -> Recipe:

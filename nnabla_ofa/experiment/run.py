@@ -19,6 +19,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..data import Data
 from ..errors import OfaError
 from ..evaluation import Evaluations
 from ..evaluation.cache import checksum, network_identity
@@ -118,6 +119,7 @@ class Run:
             largest = net.space.largest()
             alone = self.lab.calibrated(net, None, max(self.recipe.data.valid_sizes))
             net.adopt_statistics(alone.arrays(), largest)
+            net.info.update({key: alone.info[key] for key in ("calibrated",) if key in alone.info})
             if self.lab.comm.rank == 0:
                 net.save(self.weights(stage))  # before the record: what took hours first
             self.record("train", stage.name, stage.space, history, rows, before + time.time() - start)
@@ -136,6 +138,7 @@ class Run:
         Returns:
             Its history, and the seconds of the epochs in it that an earlier process trained.
         """
+        net.info = {key: value for key, value in net.info.items() if key != "calibrated"}  # once it learns
         fingerprint = {**self.identity(stage), "start weights": checksum(net)}
         require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
         archs = list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
@@ -315,7 +318,8 @@ class Run:
 
 
 # Settings that are younger than some checkpoints, as those were trained.
-ADDED = {f"train.{key}": getattr(Train, key) for key in ("sorting", "running_statistics")}
+ADDED = {**{f"train.{key}": getattr(Train, key) for key in ("sorting", "running_statistics")},
+         **{f"data.{key}": getattr(Data, key) for key in ("test_fraction", "balance")}}
 
 
 def trained_as(net: AnyNetwork, stage: Stage) -> Dict[str, object]:

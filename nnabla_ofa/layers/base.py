@@ -16,6 +16,7 @@ import numpy as np
 from nnabla.parameter import get_current_parameter_scope, get_parameter_or_create
 
 from .. import kernels
+from ..errors import OfaError
 
 Arrays = Dict[str, np.ndarray]
 Statistics = Dict[str, Tuple[nn.Variable, nn.Variable]]  # BN's name -> mean, biased variance of a batch
@@ -280,7 +281,12 @@ def _text(value: Any) -> str:
 # Channels ----------------------------------------------------------------------------------------
 
 def to_trunk(x: nn.Variable, mode: Mode) -> nn.Variable:
-    """Images (N, C, H, W) in the trunk's layout."""
+    """Images (N, C, H, W) in the trunk's layout. Raises OfaError if there is none, or one without pixels.
+
+    NNabla's functions and the fused ones divide by these sizes.
+    """
+    if 0 in x.shape:
+        raise OfaError(f"images of shape {x.shape} are not (N, C, H, W) with N, H and W of 1 or more")
     return kernels.to_chwn(x) if mode.fast else x
 
 

@@ -9,13 +9,13 @@ from typing import Any, Dict, Generic, List, Mapping, Optional, Sequence, TypeVa
 import nnabla as nn
 import numpy as np
 
-from ..data import normalise
 from ..errors import OfaError
 from ..layers import Arrays, Mode, Noise, Parameter, fast_by_default, generator_of, initial_value
 from ..nets import Arch, Config, Space
 from ..system import aliases, container
 from ..system.files import Location
 from ..system.machine import versions
+from .inputs import network_input, require_calibration
 from .population import Population
 from .protocol import Info, Subnet
 
@@ -94,6 +94,8 @@ class Weights(Generic[C]):
             return self.space.largest()
         if isinstance(arch, str):
             arch = self.config.arch(arch)
+        if not isinstance(arch, Arch):
+            raise OfaError(f"subnet {arch!r} is neither an Arch, nor the text of one, nor None")
         return self.space.check(arch)
 
     def mode(self, batch_stat: bool, random: Optional[Noise] = None) -> Mode:
@@ -106,34 +108,38 @@ class Weights(Generic[C]):
     def logits(self, images: np.ndarray, arch: Subnet = None) -> np.ndarray:
         """Logits (N, classes) in eval mode; no statistics are touched.
 
-        images: (N, 3, H, W), float32 already normalised, or uint8 that is normalised as in training.
+        images: (N, 3, H, W), N from 0: floating-point numbers that are normalised already, or integers,
+        pixels from 0 to 255, that are normalised as in training. Raises OfaError for any others.
         """
-        x = nn.Variable.from_numpy_array(self._normalised(images))
-        y, = self.forward(x, [self.arch(arch)], self.mode(batch_stat=False))
+        arch, images = self.arch(arch), network_input(images, self.info)
+        if not len(images):  # on which NNabla's functions divide by zero
+            return np.zeros((0, self.config.classes), np.float32)
+        y, = self.forward(nn.Variable.from_numpy_array(images), [arch], self.mode(batch_stat=False))
         y.forward(clear_buffer=True)
         return y.d.copy()
 
     def calibrate(self, images: np.ndarray, arch: Subnet = None, batch_size: int = 64) -> None:
         """Set the BN statistics that `arch` uses to those of `images` (as `logits` takes them).
 
-        Best are training images, augmented as in training, in random order.
+        Best are training images, augmented as in training, in random order. Raises OfaError, and nothing
+        is changed, without an image, and where images or their statistics are not finite.
         """
-        arch, images = self.arch(arch).canonical(), self._normalised(images)
+        arch, images = self.arch(arch).canonical(), network_input(images, self.info)
+        require_calibration(images, batch_size)
+        if self.folded:
+            raise OfaError("BN is folded into the convolutions of this network, it has no BN statistics: "
+                           "calibrate the one that it was made of")
         population = self.population([arch])
         starts = range(0, len(images), batch_size)
         population.calibrate(((i, images[s:s + batch_size], None) for i, s in enumerate(starts)), len(starts))
-        self.adopt_statistics(population.statistics(0), arch)
-
-    def _normalised(self, images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images)
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise OfaError(f"images of shape {images.shape} are not (N, 3, H, W)")
-        if images.dtype != np.uint8:
-            return images.astype(np.float32)
-        if "mean" not in self.info:
-            raise OfaError("uint8 images need the normalisation of the training data, which this "
-                           "file does not carry: pass normalised float32 images")
-        return normalise(images.transpose(0, 2, 3, 1), self.info["mean"], self.info["std"])
+        statistics = population.statistics(0)
+        if not all(np.isfinite(array).all() for array in statistics.values()):
+            raise OfaError("BN statistics of these images are not finite: the images' values are too large, "
+                           "or the weights are not finite")
+        self.adopt_statistics(statistics, arch)
+        height, width = images.shape[2:]
+        self.info = {**self.info, "calibrated": {"subnet": str(arch),
+                                                 "image_size": height if height == width else None}}
 
     # Files ------------------------------------------------------------------------------------
 

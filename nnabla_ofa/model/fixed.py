@@ -16,6 +16,7 @@ import numpy as np
 from ..layers import Cost, Mode, Parameter, Part, parameters, to_trunk
 from ..nets import Arch, Fixed, Space
 from .base import Weights
+from .inputs import require_image_size
 from .population import Piece, Population
 from .protocol import Subnet
 
@@ -85,6 +86,7 @@ class FixedNetwork(Weights[Fixed]):
     def cost(self, arch: Subnet = None, image_size: int = 224) -> Cost:
         """See `protocol.AnyNetwork`."""
         self.arch(arch)
+        require_image_size(image_size)
         return trace(self.config, image_size).cost
 
     def population(self, archs: Sequence[Arch]) -> Population:

@@ -14,6 +14,7 @@ from ..errors import OfaError
 from ..layers import Arrays, Cost, Layer, Mode, Parameter, Part, initial_value, parameters, to_trunk
 from ..nets import Arch, ElasticConfig, Space
 from .base import Weights
+from .inputs import require_image_size
 from .population import Piece, Population
 from .protocol import AnyNetwork, Subnet
 from .sorting import sorted_arrays
@@ -129,6 +130,7 @@ def slice_arrays(arrays: Mapping[str, np.ndarray], layers: Sequence[Layer]) -> A
 
 def network_cost(layers: Sequence[Layer], image_size: int) -> Cost:
     """Total cost of a network's layers on one square image."""
+    require_image_size(image_size)
     total, size = Cost(), image_size
     for layer in layers:
         part, size = layer.cost(size)

@@ -27,6 +27,7 @@ from typing import (
 import nnabla as nn
 import numpy as np
 
+from ..errors import OfaError
 from ..layers import Arrays, Mode, Parameter, Statistics, to_trunk
 from ..system.comm import Communicator, Single
 
@@ -104,14 +105,20 @@ class Population:
             batches: This rank's, each with its number.
             total: How many there are over all ranks.
             comm: The ranks.
+
+        Raises:
+            OfaError: The batches hold no image.
         """
         sums = np.zeros((total, 1 + 2 * self.channels()))
         for number, images, _ in batches:
             sums[number] = self.moments(images)
         sums = comm.add(sums)
+        if not sums[:, 0].any():
+            raise OfaError("BN statistics need at least one image, and none could be read")
         weight = sums[:, :1] / sums[:, 0].sum()
-        mean, square = np.split((weight * sums[:, 1:]).sum(axis=0), 2)
-        self.set_statistics(mean, np.maximum(square - mean ** 2, 0))
+        with np.errstate(invalid="ignore"):  # of activations that are not finite
+            mean, square = np.split((weight * sums[:, 1:]).sum(axis=0), 2)
+            self.set_statistics(mean, np.maximum(square - mean ** 2, 0))
 
     def moments(self, images: np.ndarray) -> np.ndarray:
         """[N, mean of each BN channel of each node, mean square of each], float64.

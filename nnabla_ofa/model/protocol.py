@@ -13,7 +13,9 @@ from ..system.files import Location
 from .population import Population
 
 Subnet = Union[Arch, str, None]  # a value, its text, or None for the largest
-Info = Dict[str, Any]            # JSON-able: class names, normalisation, image sizes, recipe, stage
+# JSON-able: class names, normalisation, image sizes, recipe, stage; calibrated: whose BN statistics are
+# stored, {"subnet": its text, "image_size": pixels or None}, absent where they are nobody's or unknown.
+Info = Dict[str, Any]
 
 
 class AnyNetwork(Protocol):
