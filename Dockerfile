@@ -39,12 +39,11 @@ RUN curl --fail --location --silent --show-error --output /tmp/openmpi.tar.bz2 \
 ENV PATH=/opt/venv/bin:/opt/openmpi/bin:$PATH \
     LD_LIBRARY_PATH=/opt/openmpi/lib:$LD_LIBRARY_PATH \
     OMPI_HOME=/opt/openmpi \
-    PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     OFA_DATA=/data \
     OMPI_MCA_btl_vader_single_copy_mechanism=none
 
-# mpi4py is compiled against the Open MPI above; pip 25.0.1 is Python 3.8's last.
+# mpi4py is compiled against the Open MPI above. pip 25.0.1 and setuptools 75.3 are Python 3.8's last.
 COPY requirements-1.28.txt /tmp/
 RUN python${PYTHON_VERSION} -m venv /opt/venv \
     && pip install --no-cache-dir pip==25.0.1 setuptools==75.3.2 wheel==0.45.1 \
@@ -55,6 +54,9 @@ RUN python${PYTHON_VERSION} -m venv /opt/venv \
 RUN useradd --create-home --uid 1000 ofa && mkdir -p /app/runs /data && chown -R ofa /app /data
 ENV HOME=/home/ofa
 COPY --chown=ofa . /app
+# The project as a package: recipes and C sources too; what it needs is there already.
+RUN pip install --no-cache-dir --no-deps --no-build-isolation /app \
+    && rm -rf /app/build /app/*.egg-info
 USER ofa
 WORKDIR /app
 VOLUME ["/data", "/app/runs"]

@@ -1,13 +1,14 @@
 # `make` alone lists the targets. Each one does the set-up that it needs.
 
-python := "$(or $(OFA_VENV),.venv)/bin/python"
+venv := $(or $(OFA_VENV),.venv)
+python := "$(venv)/bin/python"
 
-.PHONY: help setup demo test asan smoke tables clean
+.PHONY: help setup demo test lint docs asan smoke tables clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
-setup: ## .venv with everything in requirements.txt (see scripts/setup.sh for its options)
+setup: ## .venv with the project and all it needs (see scripts/setup.sh for its options)
 	@scripts/setup.sh
 
 demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tables (3 minutes)
@@ -15,6 +16,16 @@ demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tab
 
 test: setup ## the test suite
 	@$(python) -m pytest
+
+lint: setup ## ruff, mypy and the import order; on Python 3.10 (half a minute)
+	@"$(venv)/bin/ruff" check .
+	@"$(venv)/bin/mypy"
+	@"$(venv)/bin/lint-imports"
+
+docs: ## the documentation site in build/site, from docs/ (needs a CPython 3.10 or fetches one)
+	@OFA_PYTHON=3.10 OFA_VENV=.venv-docs OFA_REQUIREMENTS=requirements-docs.txt OFA_ALONE=yes \
+		scripts/setup.sh
+	@.venv-docs/bin/mkdocs build --strict
 
 asan: ## the C kernels of every vector width under AddressSanitizer (half a minute; needs gcc)
 	@sh tests/kernels/asan_kernels.sh
@@ -25,6 +36,7 @@ smoke: ## the smoke test on CPython 3.8 with NNabla 1.28, where a CPython 3.8 is
 tables: setup ## every result table and picture, from results/records
 	@$(python) runners/tables.py
 
-clean: ## removes environments and caches; never runs/ or results/
-	@rm -rf .venv .venv.lock .venv-1.28 .venv-1.28.lock .pytest_cache .ruff_cache build dist *.egg-info
+clean: ## removes environments, caches and builds; never runs/ or results/
+	@rm -rf .venv .venv-1.28 .venv-docs .venv*.lock .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	@rm -rf build dist *.egg-info
 	@find . -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +

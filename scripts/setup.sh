@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Makes .venv with everything in requirements.txt. Quick and safe to run again; no root needed.
+# Makes .venv with everything in requirements.txt and requirements-dev.txt, an MPI where the machine
+# has none, and the project itself, in place. Quick and safe to run again; no root needed.
 #   OFA_PYTHON        interpreter to use: a path, or a version such as 3.9 (default: 3.10, 3.9, 3.8)
 #   OFA_VENV          folder of the environment                    (default: .venv)
 #   OFA_REQUIREMENTS  requirements file                            (default: requirements.txt)
+#   OFA_ALONE         not empty: that file's packages alone, none of the rest (the documentation)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=${OFA_VENV:-.venv}
 requirements=${OFA_REQUIREMENTS:-requirements.txt}
+alone=${OFA_ALONE:-}
 wanted=${OFA_PYTHON:-}
 stamp=$venv/nnabla_ofa.stamp     # written last: an environment without it is half made
 mark=$venv/nnabla_ofa.mark       # written first: this environment is ours to replace
@@ -33,14 +36,24 @@ wanted_path() { # the interpreter that OFA_PYTHON asks for; nothing when it asks
 }
 
 fingerprint() { # changes with anything that the environment is made from
-    { pwd; echo "$venv $requirements"; cat scripts/setup.sh requirements*.txt; } | sha256sum
+    local files=(requirements*.txt)
+    [ -z "$alone" ] || files=("$requirements")
+    { pwd; echo "$venv $requirements"; cat scripts/setup.sh "${files[@]}"; } | sha256sum
+}
+
+project_fingerprint() { # changes with what pip wrote down of the project; its code is used in place
+    cat pyproject.toml setup.py nnabla_ofa/version.py | sha256sum
 }
 
 ready() { # is the environment whole, and made from what we have now?
     [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$(fingerprint)" ] || return 1
     [ -z "$wanted" ] || [ "$(sed -n 2p "$stamp")" = "$wanted" ] || return 1
-    [ -x "$venv/bin/mpirun" ] || system_mpirun >/dev/null || return 1
+    [ -n "$alone" ] || [ -x "$venv/bin/mpirun" ] || system_mpirun >/dev/null || return 1
     "$venv/bin/python" -c '' 2>/dev/null
+}
+
+project_ready() { # does the environment describe the project as pyproject.toml does now?
+    [ -n "$alone" ] || [ "$(sed -n 3p "$stamp")" = "$(project_fingerprint)" ]
 }
 
 fetch_uv() { # prints the path of a uv from PyPI, in a throw-away environment
@@ -105,6 +118,23 @@ install() { # uv where there is one (seconds), else, or when uv cannot reach its
     fi
 }
 
+install_mpi() { # the machine's own where mpi4py can use it, else one as a wheel; sets mpi
+    if ! mpi=$(system_mpirun) || ! "$venv/bin/python" -c 'from mpi4py import MPI' 2>/dev/null; then
+        install -r requirements-mpi.txt || fail "installing requirements-mpi.txt failed: see above"
+        mpi=$venv/bin/mpirun
+    fi
+}
+
+install_project() { # in place: edits take effect at once. Built by the pinned setuptools, no download
+    install --no-deps --no-build-isolation --editable . ||
+        fail "installing the project itself failed: see above"
+}
+
+write_stamp() {
+    printf '%s\n%s\n%s\n' "$(fingerprint)" "$wanted" "$(project_fingerprint)" >"$stamp.new"
+    mv "$stamp.new" "$stamp"
+}
+
 [ -f "$requirements" ] || fail "OFA_REQUIREMENTS=$requirements: no such file"
 case $wanted in
     "" | 3.8 | 3.9 | 3.10 | */*) ;;
@@ -113,7 +143,15 @@ esac
 
 exec 9>"${venv%/}.lock"
 flock --nonblock 9 || { echo "setup: waiting for another set-up of $venv"; flock 9; }
-if ready; then exit 0; fi
+if ready; then
+    if project_ready; then exit 0; fi
+    uv=$(command -v uv) || uv=
+    wanted=$(sed -n 2p "$stamp") # as it was made
+    install_project
+    write_stamp
+    echo "setup: installed the project anew into $venv"
+    exit 0
+fi
 
 if [ -n "$(ls -A "$venv" 2>/dev/null)" ] && ! [ -f "$mark" ] && ! [ -f "$venv/pyvenv.cfg" ]; then
     fail "OFA_VENV=$venv holds something else than a Python environment: name another folder"
@@ -130,16 +168,15 @@ rm -rf "$venv"
 mkdir -p "$venv"
 touch "$mark"
 make_environment
-install -r "$requirements" || fail "installing $requirements failed: see above, then run it again"
-if ! mpi=$(system_mpirun) || ! "$venv/bin/python" -c 'from mpi4py import MPI' 2>/dev/null; then
-    install -r requirements-mpi.txt || fail "installing requirements-mpi.txt failed: see above"
-    mpi=$venv/bin/mpirun
+if [ -n "$alone" ]; then
+    install -r "$requirements" || fail "installing $requirements failed: see above, then run it again"
+    mpi=none
+else
+    install -r "$requirements" -r requirements-dev.txt ||
+        fail "installing $requirements and requirements-dev.txt failed: see above, then run it again"
+    install_mpi
+    install_project
 fi
-# The project itself, in place: a path file needs no build, and edits take effect at once.
-site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-pwd >"$site/nnabla_ofa.pth"
-
-printf '%s\n%s\n' "$(fingerprint)" "$wanted" >"$stamp.new"
-mv "$stamp.new" "$stamp"
+write_stamp
 echo "setup: $venv has $("$venv/bin/python" -V) (${python:-fetched by uv})," \
     "$requirements (by $installer), MPI $mpi"

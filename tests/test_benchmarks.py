@@ -79,8 +79,7 @@ def test_overhead_is_that_of_the_training_loop(tmp_path):
     assert "| building the graph | " in page.overhead_table(*records.read(tmp_path))
 
 
-COUNT = """import sys; sys.path.insert(0, 'benchmarks')
-from {module} import Xception41
+COUNT = """from {module} import Xception41
 net = Xception41({job})
 print(sum(p.{size} for p in net.{parameters}))"""
 
@@ -93,8 +92,8 @@ def test_peers_train_the_same_network(module, python, size, parameters):
         pytest.skip("no peers' environment (benchmarks/requirements-bench.txt)")
     job = dict(jobs.SETTINGS["cifar"].request(), subnet="XP1 7x7 3")
     code = COUNT.format(module=module, job=job, size=size, parameters=parameters)
-    done = subprocess.run([python, "-W", "ignore", "-c", code], cwd=str(ROOT), stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, universal_newlines=True, check=True)
+    done = subprocess.run([python, "-W", "ignore", "-c", code], cwd=str(ROOT / "benchmarks"),
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     config = Xception(width_mult=0.25, classes=10)
     net = Network(config, config.space(jobs.SPACE))
     assert int(done.stdout) == network_cost(net.layers(), 32).parameters

@@ -16,13 +16,12 @@ import numpy as np
 
 from ..data import Dataset, TrainLoader, fixed_batches, open_dataset
 from ..data.check import check, equal_images
-from ..data.datasets import NAMES, home
+from ..data.datasets import NAMES, home, printable
 from ..data.prepare import ARCHIVES, prepare_archive, prepare_imagenet
 from ..data.sheet import contact_sheet
 from ..errors import OfaError
 from ..experiment.command import Command
 from ..experiment.options import RunOptions, add_run_options, at_least, choose_recipe, data_of_environment
-from ..experiment.terminal import one_line
 from ..system.comm import Communicator
 
 LISTED = 10  # of this many unreadable or equal images and of classes the report says more
@@ -66,19 +65,23 @@ def prepare_data(options: Options) -> None:
 def check_data(options: Options) -> None:
     """Count, decode and compare every image. Raises OfaError if one cannot be read."""
     source = options.data or data_of_environment() or "digits"
-    splits = dict(zip(("train", "test"), open_dataset(source, in_memory=False)))
-    print(f"{source}:")
+    opened = open_dataset(source, in_memory=False, partial=True)
+    print(printable(f"{source}: {opened[0].summary}"), flush=True)
+    splits = {name: part for name, part in zip(("train", "test"), opened) if len(part)}
     reports = {name: check(dataset, options.workers, name) for name, dataset in splits.items()}
     for name, report in reports.items():
         counts, (small, large) = report.counts, report.sizes
         print(f"{name}: {len(splits[name]):,} images, {len(counts)} classes of {counts.min():,} to "
               f"{counts.max():,}; {small[1]}x{small[0]} to {large[1]}x{large[0]} pixels")
         for label in np.argsort(counts, kind="stable")[:LISTED] if np.ptp(counts) else ():
-            print(f"  {counts[label]:,} of {splits[name].classes[label]}")
+            print(printable(f"  {counts[label]:,} of {splits[name].classes[label]}"))
         listed(f"{len(report.unreadable)} unreadable", report.unreadable)
-    twice = equal_images(reports["train"], reports["test"])
-    listed(f"{len(twice)} test images are training images, too",
-           [f"{place(splits['test'], j)} = {place(splits['train'], i)}" for i, j in twice])
+        if report.stray:
+            listed(f"{len(report.stray)} read without the stray bytes in them", report.stray)
+    if len(reports) == 2:
+        twice = equal_images(reports["train"], reports["test"])
+        listed(f"{len(twice)} test images are training images, too",
+               [f"{place(splits['test'], j)} = {place(splits['train'], i)}" for i, j in twice])
     if any(report.unreadable for report in reports.values()):
         raise OfaError(f"{source} has unreadable images, named above: replace them, or take them out")
 
@@ -87,7 +90,7 @@ def listed(heading: str, lines: Sequence[str]) -> None:
     """Print a heading and the first lines below it."""
     print(heading + (":" if lines else ""))
     for line in lines[:LISTED]:
-        print(f"  {line}")
+        print(printable(f"  {line}"))
     if len(lines) > LISTED:
         print(f"  and {len(lines) - LISTED} more")
 
@@ -103,7 +106,7 @@ def show_data(options: Options) -> None:
         raise OfaError(f"--save {options.save} does not end in .png")
     recipe = choose_recipe(options)
     data, seed = recipe.data, options.seed or 0
-    train, test = open_dataset(str(data.source))
+    train, test = data.open()
     size = options.image_size or max(data.image_sizes)
     count = min(options.count, len(test if options.split == "test" else train))
     if options.split == "test":
@@ -115,7 +118,7 @@ def show_data(options: Options) -> None:
                              workers=data.workers, backend=data.backend)
         images, labels = next(loader.epoch(options.epoch, lambda step: size))
     options.save.parent.mkdir(parents=True, exist_ok=True)
-    captions = [caption(label, train.classes) for label in labels]
+    captions = [printable(caption(label, train.classes)) for label in labels]
     contact_sheet(images, captions, options.columns).save(options.save)
     print(f"wrote {options.save}: {len(images)} {options.split} images at {size} pixels as recipe "
           f"{recipe.name} on {data.source} has them, decoded by {data.backend}")
@@ -124,9 +127,9 @@ def show_data(options: Options) -> None:
 def caption(label: np.ndarray, classes: Sequence[str]) -> str:
     """A label's class; of mixed targets, a float a class, the shares: "60% cat 40% dog"."""
     if np.ndim(label) == 0:
-        return one_line(classes[label])
+        return classes[int(label)]
     shares = np.argsort(-label, kind="stable")[:np.count_nonzero(label)]
-    return " ".join(f"{label[i]:.0%} {one_line(classes[i])}" for i in shares)
+    return " ".join(f"{label[i]:.0%} {classes[i]}" for i in shares)
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:

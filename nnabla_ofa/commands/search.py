@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..cost.latency import LatencyTable
 from ..experiment.command import Command
@@ -96,7 +96,7 @@ def searched(options: Options, run: Run, net: Network, limits: Dict[str, float],
                  else None)
     with run.evaluations(net) as top1_of:
         measured = partial(top1_of, image_size=size)
-        accuracy = partial(predictor, image_size=size) if predictor else measured
+        accuracy: Callable[..., Any] = partial(predictor, image_size=size) if predictor else measured
         found = search(problem, accuracy, options.count, options.method, seed)
         front = pareto(found, options.objective)
         if predictor:

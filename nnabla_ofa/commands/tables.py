@@ -64,7 +64,8 @@ def main(options: Options, comm: Communicator) -> None:
     made = records.read(options.records)
     if not made:
         raise OfaError(f"there is no record under {options.records}: name the folder records/ of a run")
-    found = with_names([*made, *read_published(PUBLISHED)])
+    published = read_published(PUBLISHED) if PUBLISHED.is_file() else []  # only a checkout has them
+    found = with_names([*made, *published])
     pages = index.whole(found, MODULES, options.command())
     if options.output.resolve() == RESULTS:
         pages.update(headline.readme(ROOT / "README.md", found))

@@ -1,6 +1,7 @@
-"""What subnets cost: parameters and MACs of thousands, and latency measured on this device."""
+"""What subnets cost: parameters and MACs of thousands (operations.py, model.py), and latency on this
+device, measured (timing.py) or predicted by a table (latency.py)."""
 
-from .model import CostModel, costs_of
+from .model import CostModel, Costs, costs_of
 from .operations import Archs, Operations, Totals
 
-__all__ = ["Archs", "CostModel", "Operations", "Totals", "costs_of"]
+__all__ = ["Archs", "CostModel", "Costs", "Operations", "Totals", "costs_of"]

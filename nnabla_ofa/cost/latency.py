@@ -1,13 +1,13 @@
-"""Latency on this device: each convolution of a space measured once, any subnet predicted by a sum.
+"""Latency on this device: each convolution of a space is measured once, any subnet predicted by a sum.
 
-A table holds the times of every convolution (with its BN) that the subnets of a space are made of,
-and of a few whole networks, all timed in turn, one call each a round, in a new order every round: a
-drift of the machine falls on all alike, and a convolution finds its weights as cold as in a network.
+A table holds the times of every convolution (with its BN) that the subnets of a space are made of, and
+of a few whole networks. All are timed in turn, one call each a round, in a new order every round. A
+drift of the machine then falls on all alike, and a convolution finds its weights as cold as in a network.
 
     latency of a subnet = sum of its convolutions' medians + overhead
 
-The overhead is the median difference of the whole networks from their sums: input layout, pooling,
-the graph's own bookkeeping. (A table a device as in ProxylessNAS, Cai et al., ICLR 2019, appendix B.)
+The overhead is the median difference of the whole networks from their sums: input layout, pooling, the
+graph's own bookkeeping. A table a device is as in ProxylessNAS (Cai et al., ICLR 2019, appendix B).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ..errors import OfaError
 from ..evaluation.statistics import agreement
 from ..layers import Layer, signature
 from ..model import Network
+from ..nets import Config, Space
 from ..system.files import Location, write_atomically
 from ..system.machine import describe_run
 from .operations import Archs, Operations, Totals
@@ -40,20 +41,24 @@ from .timing import (
 
 REFERENCES = 8     # whole networks beside the operations
 CHECKED = 50       # other ones that the table's error is measured on
+Json = Dict[str, Any]
 
 
 @dataclass
 class Times:
-    """Samples of one image size: of operations, by `key`; of whole networks, by subnet.
+    """What was measured at one image size.
 
-    overhead_ms: what a network costs beside its operations, None until all rounds are done.
-    check: the table's error on other networks, None until it is measured.
+    Args:
+        operations: Samples of operations, by `key`.
+        networks: Samples of whole networks, by the subnet's name.
+        overhead_ms: What a network costs beside its operations. None until all rounds are done.
+        check: The table's error on other networks. None until it is measured.
     """
 
     operations: Samples = field(default_factory=dict)
     networks: Samples = field(default_factory=dict)
     overhead_ms: Optional[float] = None
-    check: Optional[dict] = None
+    check: Optional[Json] = None
 
 
 def key(layer: Layer, side: int) -> str:
@@ -63,27 +68,46 @@ def key(layer: Layer, side: int) -> str:
 
 @dataclass
 class LatencyTable:
-    """Latencies of one network's subnets in one setting; `about` says how they were measured."""
+    """Latencies of one network's subnets in one setting.
+
+    Args:
+        setting: What they hold for.
+        network: "config" and "space" of the network, as a file has them.
+        about: How they were measured: command, commit, versions, machine, date.
+        sizes: Image size in pixels -> what was measured there.
+        source: The table's file, for messages.
+    """
 
     setting: Setting
-    network: dict
-    about: dict
+    network: Json
+    about: Json
     sizes: Dict[int, Times] = field(default_factory=dict)
     source: str = "this table"
 
-    def __post_init__(self):
-        self._totals: Dict[tuple, Totals] = {}
+    def __post_init__(self) -> None:
+        self._totals: Dict[Tuple[Config, Space, int], Totals] = {}
 
     def predict(self, net: Network, archs: Archs, image_size: int) -> np.ndarray:
-        """(n,) milliseconds a batch. archs: as `Operations.rows` takes them. Raises OfaError for an
-        image size or an operation that the table lacks."""
+        """Latencies of subnets by the table.
+
+        Args:
+            net: Whose subnets they are.
+            archs: n of them, as `Operations.rows` takes them.
+            image_size: Pixels a side.
+
+        Returns:
+            (n,) milliseconds a batch.
+
+        Raises:
+            OfaError: The table lacks the image size or an operation.
+        """
         times = self._times(image_size)
         same = net.config, net.space, image_size
         if same not in self._totals:
             self._totals[same] = self._sums(times, Operations(net, image_size))
         return self._totals[same](archs)[:, 0] + times.overhead_ms
 
-    def require(self, **asked) -> "LatencyTable":
+    def require(self, **asked: Union[str, int]) -> "LatencyTable":
         """This table; OfaError names the first of `asked` (fields of `Setting`) that it is not for."""
         for name, value in asked.items():
             own = getattr(self.setting, name)
@@ -101,7 +125,14 @@ class LatencyTable:
         return self.require(**asdict(other.setting))
 
     def build(self, net: Network, image_size: int, path: Location, rounds: int = ROUNDS) -> None:
-        """Measure what is missing at `image_size`; `path` is rewritten after each round."""
+        """Measure what is missing at one image size.
+
+        Args:
+            net: The network that the table is of.
+            image_size: Pixels a side.
+            path: The table's file, which is rewritten after each round.
+            rounds: How many samples everything is to have, 1 or more.
+        """
         times = self.sizes.setdefault(image_size, Times())
         mode, batch = net.mode(batch_stat=False), self.setting.batch_size
         operations = Operations(net, image_size)
@@ -111,7 +142,7 @@ class LatencyTable:
         whole = {str(arch): network_call(net, arch, image_size, batch) for arch in archs}
         samples = {**times.operations, **times.networks}
 
-        def keep():
+        def keep() -> None:
             times.operations = {name: samples[name] for name in calls}
             times.networks = {name: samples[name] for name in whole}
             self.save(path)
@@ -121,22 +152,34 @@ class LatencyTable:
         times.overhead_ms = median(measured - self._sums(times, operations)(archs)[:, 0])
         self.save(path)
 
-    def check(self, net: Network, image_size: int, rounds: int = ROUNDS) -> dict:
-        """Predicted against measured latency of 50 random subnets; kept in `sizes[image_size].check`."""
+    def check(self, net: Network, image_size: int, rounds: int = ROUNDS) -> Json:
+        """Compare predicted with measured latencies of `CHECKED` random subnets.
+
+        Args:
+            net: The network that the table is of.
+            image_size: Pixels a side; the table has it.
+            rounds: How often each subnet is timed, 1 or more.
+
+        Returns:
+            The fields of `Agreement`, the subnets' names, and their latencies in milliseconds. It is
+            kept in `sizes[image_size].check`, too.
+        """
         archs = net.space.sample_distinct(CHECKED, np.random.default_rng(1))
         predicted = self.predict(net, archs, image_size)
         calls = {str(arch): network_call(net, arch, image_size, self.setting.batch_size) for arch in archs}
         samples = measure(calls, rounds, say=f"{image_size} pixels")
         measured = [median(samples[name]) for name in calls]
-        self._times(image_size).check = {
-            **agreement(predicted, measured)._asdict(), "subnets": list(calls), "rounds": rounds,
-            "predicted_ms": [round(float(ms), 4) for ms in predicted],
-            "measured_ms": [round(ms, 4) for ms in measured]}
-        return self._times(image_size).check
+        found = {**agreement(predicted, measured)._asdict(), "subnets": list(calls), "rounds": rounds,
+                 "predicted_ms": [round(float(ms), 4) for ms in predicted],
+                 "measured_ms": [round(ms, 4) for ms in measured]}
+        self._times(image_size).check = found
+        return found
 
     def spread(self, image_size: int) -> float:
-        """How unquiet the machine was: interquartile range / median of the whole networks' samples,
-        their median. (Other work hits a long call more often than a short one.)"""
+        """How unquiet the machine was: the median of the whole networks' interquartile range / median.
+
+        The whole networks show it best: other work hits a long call more often than a short one.
+        """
         return median([interquartile_range(ms) / median(ms)
                        for ms in self._times(image_size).networks.values()])
 
@@ -153,7 +196,7 @@ class LatencyTable:
         """Sums of the medians of a subnet's operations; OfaError names one that the table lacks."""
         medians = {name: median(samples) for name, samples in times.operations.items()}
 
-        def value_of(layer, side):
+        def value_of(layer: Layer, side: int) -> List[float]:
             names = [key(*part) for part in layer.parts_on(side)]
             for name in names:
                 if name not in medians:
@@ -167,7 +210,14 @@ class LatencyTable:
 
     @classmethod
     def new(cls, net: Network, setting: Setting, command: str, source: str) -> "LatencyTable":
-        """An empty table of `net` in `setting`."""
+        """An empty table.
+
+        Args:
+            net: The network that it is to be of.
+            setting: What its latencies are to hold for.
+            command: The command line that measures them.
+            source: The file that the table will be.
+        """
         about = {name: value for name, value in describe_run(command, 0).items()
                  if name in ("command", "commit", "versions", "machine", "date")}
         network = {"config": asdict(net.config), "space": str(net.space)}
@@ -175,14 +225,9 @@ class LatencyTable:
 
     def save(self, path: Location) -> None:
         """Write the table as JSON, whole or not at all; medians and quartiles are there to be read."""
-        sizes = {}
-        for size, times in self.sizes.items():
-            sizes[size] = {"overhead_ms": times.overhead_ms, "check": times.check, **{
-                kind: [{"name": name, "median_ms": round(median(ms), 4),
-                        "iqr_ms": round(interquartile_range(ms), 4),
-                        "samples_ms": [round(one, 4) for one in ms]}
-                       for name, ms in getattr(times, kind).items()]
-                for kind in ("operations", "networks")}}
+        sizes = {size: {"overhead_ms": times.overhead_ms, "check": times.check,
+                        "operations": _rows(times.operations), "networks": _rows(times.networks)}
+                 for size, times in self.sizes.items()}
         content = {"kind": "latency table", "setting": asdict(self.setting), "network": self.network,
                    "about": self.about, "image_sizes": sizes}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
@@ -194,10 +239,9 @@ class LatencyTable:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content["kind"] != "latency table":
                 raise ValueError(f"it is a {content['kind']}")
-            sizes = {int(size): Times(*(
-                {str(row["name"]): _positive(row["samples_ms"]) for row in kept[kind]}
-                for kind in ("operations", "networks")), kept["overhead_ms"], kept["check"])
-                for size, kept in content["image_sizes"].items()}
+            sizes = {int(size): Times(_samples(kept["operations"]), _samples(kept["networks"]),
+                                      kept["overhead_ms"], kept["check"])
+                     for size, kept in content["image_sizes"].items()}
             return cls(Setting(**content["setting"]), content["network"], content["about"], sizes,
                        str(path))
         except OSError as error:
@@ -207,7 +251,18 @@ class LatencyTable:
                            "with runners/profile.py --build-table") from error
 
 
-def _positive(samples: list) -> List[float]:
-    if not samples or not all(isinstance(ms, float) and 0 < ms < math.inf for ms in samples):
-        raise ValueError(f"samples_ms holds {samples}")
-    return samples
+def _rows(samples: Samples) -> List[Json]:
+    """Samples as a file has them."""
+    return [{"name": name, "median_ms": round(median(ms), 4), "iqr_ms": round(interquartile_range(ms), 4),
+             "samples_ms": [round(one, 4) for one in ms]} for name, ms in samples.items()]
+
+
+def _samples(rows: List[Mapping[str, Any]]) -> Samples:
+    """The samples of such rows; ValueError if they are no positive milliseconds."""
+    found: Samples = {}
+    for row in rows:
+        samples = row["samples_ms"]
+        if not samples or not all(isinstance(ms, float) and 0 < ms < math.inf for ms in samples):
+            raise ValueError(f"samples_ms holds {samples}")
+        found[str(row["name"])] = samples
+    return found

@@ -1,12 +1,12 @@
-"""Subnets as rows of operation numbers: thousands of them are costed by table look-up.
+"""Subnets as rows of operation numbers, so that thousands of them are costed by looking up tables.
 
 Many networks are made of few operations: the 3.8e10 of Xception41 of 30 at one image size. What is
-known of each operation, its `Cost` in model.py and its time in latency.py, is summed over the rows.
+known of each operation is summed over the rows: its `Cost` in model.py, its time in latency.py.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Sequence, Tuple, Type, Union
 
 import numpy as np
 
@@ -21,11 +21,21 @@ Archs = Union[Sequence[Union[Arch, str]], np.ndarray]
 
 
 class Operations:
-    """Which operation each layer of each subnet of `net` is, for square images of `image_size` pixels.
+    """Which operation each layer of each subnet of a network is, on square images of one size.
 
-    An operation is what a layer computes on input of one size. `found` holds (layer, side in
-    pixels) of each one met so far; its place there is its number. A layer depends on few of an
-    arch's blocks, as its family says: its number is in a table by the choices of just those.
+    An operation is what a layer computes on input of one size. A layer depends on few of an arch's
+    blocks, as its family says. Its number therefore is in a table by the choices of just those blocks.
+
+    Args:
+        net: The network.
+        image_size: Pixels a side, positive.
+
+    Attributes:
+        found: (layer, side of its input in pixels) of each operation met so far. An operation's place
+            there is its number.
+
+    Raises:
+        OfaError: The image size is not positive.
     """
 
     def __init__(self, net: Network, image_size: int):
@@ -67,16 +77,16 @@ class Operations:
         return numbers
 
     def all(self) -> List[Tuple[Layer, int]]:
-        """(layer, side) of every operation that any subnet has."""
+        """(layer, side of its input in pixels) of every operation that any subnet has."""
         for table in self._tables:
             rows = np.tile(self._counts - 1, (len(table.entries), 1))
             rows[:, table.blocks] = np.arange(len(table.entries))[:, None] // table.strides % table.counts
             self.numbers(rows)
         return list(self.found)
 
-    def _walk(self, row: Sequence[int]) -> List[int]:
-        """The operation numbers of one arch, from its real layers."""
-        arch, = self.net.space.archs([row])
+    def _walk(self, row: np.ndarray) -> List[int]:
+        """The operation numbers of one arch, a row of indices, from its real layers."""
+        arch, = self.net.space.archs(row[None])
         numbers, side = [], self.image_size
         for layer in self.net.config.layers(Space.of(arch), arch):
             key = signature(layer), side
@@ -89,7 +99,16 @@ class Operations:
 
 
 class _Table:
-    """Operation numbers of one layer by the choices in the `blocks` that decide it; -1: not known yet."""
+    """Operation numbers of one layer by the choices in the blocks that decide it.
+
+    Args:
+        blocks: Places of the deciding blocks in an arch.
+        counts: (blocks of the space,) how many distinct choices each has.
+
+    Attributes:
+        entries: A number for each combination of choices; -1: not known yet.
+        strides: How far apart in `entries` two neighbouring choices of each block are.
+    """
 
     def __init__(self, blocks: np.ndarray, counts: np.ndarray):
         self.blocks, self.counts = blocks, counts[blocks]
@@ -100,13 +119,17 @@ class _Table:
 class Totals:
     """What is known of each operation, summed over the layers of thousands of subnets.
 
-    value_of: (layer, side in pixels) -> k numbers; asked once an operation.
+    Args:
+        operations: Of the subnets' network.
+        value_of: (layer, side of its input in pixels) -> k numbers; asked once an operation.
+        k: How many they are.
+        dtype: Of the sums.
     """
 
-    def __init__(self, operations: Operations, value_of: Callable[[Layer, int], Sequence], k: int,
-                 dtype: type):
+    def __init__(self, operations: Operations, value_of: Callable[[Layer, int], Sequence[float]], k: int,
+                 dtype: Union[Type[np.int64], Type[np.float64]]):
         self.operations, self._value_of = operations, value_of
-        self._values = np.zeros((0, k), dtype)
+        self._values: np.ndarray = np.zeros((0, k), dtype)
 
     def __call__(self, archs: Archs) -> np.ndarray:
         """(n, k) sums over the layers. archs: as `Operations.rows` takes them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import nnabla as nn
 import numpy as np
@@ -20,12 +20,21 @@ from ..nets import Arch
 from ..system import machine
 
 ROUNDS, WARM_UP = 30, 3
-Samples = Dict[str, List[float]]  # what -> milliseconds, one a round
+Call = Callable[[], None]
+Samples = Dict[str, List[float]]  # what was called -> milliseconds, one a round
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a latency holds for. processor: model of the CPU or GPU; kernels: "fast" or "nnabla"."""
+    """What a latency holds for.
+
+    Args:
+        device: NNabla's back end, such as "cpu" or "cudnn".
+        processor: Model of the CPU or GPU.
+        threads: Of the fused CPU functions.
+        batch_size: Images at a time.
+        kernels: "fast" (fused CPU functions) or "nnabla" (its own).
+    """
 
     device: str
     processor: str
@@ -35,7 +44,16 @@ class Setting:
 
     @classmethod
     def here(cls, net: AnyNetwork, threads: int, batch_size: int) -> "Setting":
-        """That of NNabla's current context. Raises OfaError for threads that its kernels cannot have."""
+        """The setting of NNabla's current context.
+
+        Args:
+            net: Whose kernels serve.
+            threads: 1 or more; NNabla's own CPU functions can have 1 only.
+            batch_size: 1 or more.
+
+        Raises:
+            OfaError: The batch size is not positive, or the kernels cannot have so many threads.
+        """
         if batch_size < 1:
             raise OfaError(f"batch_size={batch_size} is not 1 or more")
         fast = net.mode(batch_stat=False).fast
@@ -51,9 +69,23 @@ class Setting:
             kernels.set_threads(self.threads)
 
 
-def measure(calls: Dict[str, Callable[[], None]], rounds: int, samples: Optional[Samples] = None,
-            say: str = "measuring", after_round: Callable[[], None] = lambda: None) -> Samples:
-    """Time each call once a round until it has `rounds` samples; those given are added to."""
+def measure(calls: Mapping[str, Call], rounds: int, samples: Optional[Samples] = None,
+            say: str = "measuring", after_round: Call = lambda: None) -> Samples:
+    """Time each call once a round, in a new order every round, until it has enough samples.
+
+    Args:
+        calls: What to time, by name.
+        rounds: How many samples each call is to have, 1 or more.
+        samples: What was measured before; it is added to. None: nothing.
+        say: What the progress bar says.
+        after_round: Called after each round, for example to keep the samples.
+
+    Returns:
+        `samples`, in milliseconds.
+
+    Raises:
+        OfaError: `rounds` is not positive.
+    """
     if rounds < 1:
         raise OfaError(f"rounds={rounds} is not 1 or more")
     samples = {} if samples is None else samples
@@ -75,17 +107,40 @@ def measure(calls: Dict[str, Callable[[], None]], rounds: int, samples: Optional
     return samples
 
 
-def network_call(net: AnyNetwork, arch: Optional[Arch], size: int, batch_size: int) -> Callable[[], None]:
-    """The stand-alone subnet on a batch of noise: images in, logits out."""
+def network_call(net: AnyNetwork, arch: Optional[Arch], size: int, batch_size: int) -> Call:
+    """The stand-alone subnet on a batch of noise: images in, logits out.
+
+    Args:
+        net: Whose subnet it is.
+        arch: The subnet; None: the largest.
+        size: Pixels a side.
+        batch_size: Images at a time.
+
+    Returns:
+        What computes it once. It copies the images in and the logits out, as any user of a network does.
+    """
     shape = (batch_size, 3, size, size)
     images = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     graph = Frozen(net.extract(arch))
-    return lambda: graph(images)
+
+    def call() -> None:
+        graph(images)
+    return call
 
 
-def operation_call(layer: Part, side: int, batch_size: int, mode: Mode) -> Callable[[], None]:
-    """One layer on a batch of noise in the trunk's layout, with new weights."""
-    shape = (layer.w_in, side, side)
+def operation_call(layer: Part, side: int, batch_size: int, mode: Mode) -> Call:
+    """One layer, with new weights, on a batch of noise in the trunk's layout.
+
+    Args:
+        layer: The layer.
+        side: Of its input, in pixels.
+        batch_size: Images at a time.
+        mode: How its graph is built.
+
+    Returns:
+        What computes it once, and returns when that is done.
+    """
+    shape: Tuple[int, ...] = (layer.w_in, side, side)
     shape = (*shape, batch_size) if mode.fast else (batch_size, *shape)
     x = nn.Variable.from_numpy_array(
         np.random.default_rng(0).standard_normal(shape).astype(np.float32))
@@ -93,7 +148,7 @@ def operation_call(layer: Part, side: int, batch_size: int, mode: Mode) -> Calla
     with nn.parameter_scope("", OrderedDict()):
         y = layer.build(x, mode)
 
-    def call():
+    def call() -> None:
         y.forward(clear_buffer=True)
         if not on_cpu():  # a GPU's forward returns before it has computed
             context = nn.get_current_context()
@@ -102,7 +157,8 @@ def operation_call(layer: Part, side: int, batch_size: int, mode: Mode) -> Calla
     return call
 
 
-def median(samples: Sequence[float]) -> float:
+def median(samples: Union[Sequence[float], np.ndarray]) -> float:
+    """Of (n,) samples."""
     return float(np.median(samples))
 
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ..errors import OfaError
 from .datasets import Dataset
+from .decode import STRAY
 
 
 class Report(NamedTuple):
@@ -21,12 +22,14 @@ class Report(NamedTuple):
         unreadable: for each unreadable image, a text that names the file and says what is wrong with it.
         digests: an MD5 sum for each image, of its file, or of its pixels if the data set is in memory.
             "" for an unreadable one.
+        stray: the files that were read although bytes in them belong to nothing.
         sizes: (height, width) of the image with the fewest and of the one with the most pixels.
     """
 
     counts: np.ndarray
     unreadable: Tuple[str, ...]
     digests: Tuple[str, ...]
+    stray: Tuple[str, ...]
     sizes: Tuple[Tuple[int, int], Tuple[int, int]]
 
 
@@ -56,6 +59,7 @@ def check(dataset: Dataset, threads: int = 2, name: str = "images") -> Report:
     read = [size for size in sizes if size != (0, 0)] or [(0, 0)]
     return Report(np.bincount(dataset.labels, minlength=len(dataset.classes)),
                   tuple(filter(None, errors)), digests,
+                  tuple(path for path in dataset.paths if path in STRAY),
                   (min(read, key=np.prod), max(read, key=np.prod)))
 
 

@@ -114,7 +114,7 @@ def read_archive(path: str) -> Tuple[Form, Tuple[str, ...], Arrays, Arrays]:
 def _read(form: Form, content: Content, where: str) -> Tuple[Tuple[str, ...], Arrays, Arrays]:
     read = _binary if form.label_bytes else _pickled
     if form.label_bytes:
-        classes = tuple(content(form.classes).decode("utf-8", "replace").split())
+        classes = tuple(content(form.classes).decode("utf-8-sig", "replace").split())
     else:
         names = _unpickle(content(form.classes), f"{where}/{form.classes}")
         found = names.get("label_names") or names.get("fine_label_names")

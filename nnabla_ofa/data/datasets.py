@@ -17,6 +17,7 @@ from ..errors import OfaError
 from . import cifar, folders, lists
 from .decode import UnreadableImage, read_image
 from .unreadable import Unreadable
+from .walk import Notes
 
 NAMES = ("cifar10", "cifar100", "tiny_imagenet", "imagenet")
 SMALL_SIDE = 64            # pixels; images with a longer side stay on disk
@@ -38,6 +39,9 @@ class Dataset:
         paths: n file names. Empty: the images are decoded.
         unreadable: the images that could not be read so far, and how many are allowed. All subsets
             of a data set share it.
+        summary: one line that says how many images were found where, and what was left out. It is that of
+            the whole data set in a subset, too.
+        balance: how far training evens out classes of different size, from 0 to 1 (balance.py).
     """
 
     name: str
@@ -46,6 +50,8 @@ class Dataset:
     images: Optional[np.ndarray] = None
     paths: Tuple[str, ...] = ()
     unreadable: Unreadable = field(default_factory=Unreadable)
+    summary: str = ""
+    balance: float = 0.0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +73,7 @@ class Dataset:
         It is returned as it is if an image cannot be read, if images are large or differ in size, or if
         they are decoded already.
         """
-        if self.images is not None:
+        if self.images is not None or not len(self):
             return self
         try:
             return self._decoded(self.decode(0).shape, threads)
@@ -94,8 +100,8 @@ class Dataset:
         return replace(self, images=images, paths=()) if all(same) else self
 
 
-def open_dataset(where: str, max_unreadable: float = 0.0, in_memory: bool = True
-                 ) -> Tuple[Dataset, Dataset]:
+def open_dataset(where: str, max_unreadable: float = 0.0, in_memory: bool = True,
+                 test_fraction: Optional[float] = None, partial: bool = False) -> Tuple[Dataset, Dataset]:
     """The training set and the test set of `where`.
 
     Args:
@@ -109,6 +115,9 @@ def open_dataset(where: str, max_unreadable: float = 0.0, in_memory: bool = True
         max_unreadable: the fraction of each set that may turn out to be unreadable later, from 0 up
             to 1 (unreadable.py).
         in_memory: whether to decode images at once if they are small, as CIFAR's.
+        test_fraction: where the folder has no test images, the part of its images that becomes the test
+            set, between 0 and 1. It is the same on every call.
+        partial: whether `where` may have training images or test images alone. The other set is empty.
 
     Returns:
         (training set, test set).
@@ -117,11 +126,28 @@ def open_dataset(where: str, max_unreadable: float = 0.0, in_memory: bool = True
         OfaError: `where` is nothing of the above, or its files do not fit together.
     """
     where = locate(os.fspath(where))
+    notes = Notes(where)
+    train, test, sources = _open(where, notes, max_unreadable, partial or test_fraction is not None)
+    if test_fraction is not None:
+        if len(test) or not len(train):
+            raise OfaError(f"data.test_fraction: {test_fraction} is for training images without test images; "
+                           f"{where} has {len(train):,} and {len(test):,}")
+        train, test = split(train, test_fraction, seed=0)
+        sources = sources[0], f"{test_fraction:g} of {sources[0]}"
+    if in_memory:
+        train, test = train.in_memory(), test.in_memory()
+    summary = _summary(train, test, sources, notes)
+    return replace(train, summary=summary), replace(test, summary=summary)
+
+
+def _open(where: str, notes: Notes, max_unreadable: float, partial: bool
+          ) -> Tuple[Dataset, Dataset, Tuple[str, str]]:
+    """(training set, test set, what each comes from) of `where`; see `open_dataset`."""
     if where == "digits":
-        return _digits()
+        return (*_digits(), ("", ""))
     if os.path.isfile(where):
         form, classes, training, testing = cifar.read_archive(where)
-        return _from_arrays(form.name, classes, training, testing)
+        return (*_from_arrays(form.name, classes, training, testing), ("", ""))
     if not os.path.isdir(where):
         raise OfaError(f"data: {where!r} is neither a folder, nor a CIFAR archive, nor one of "
                        f"{', '.join(('digits',) + NAMES)}; give the folder that holds train/ and val/ "
@@ -129,18 +155,38 @@ def open_dataset(where: str, max_unreadable: float = 0.0, in_memory: bool = True
     found = cifar.form_in(where)
     if found:
         form, folder = found
-        return _from_arrays(form.name, *cifar.read_folder(form, folder))
-    if os.path.isfile(os.path.join(where, "train_label")):
-        layout = lists.listed_files(where)
-    elif folders.is_tiny_imagenet(where):
-        layout = folders.tiny_imagenet(where)
-    else:
-        layout = folders.class_folders(where)
+        return (*_from_arrays(form.name, *cifar.read_folder(form, folder)), ("", ""))
+    layout = _layout(where, notes, partial)
     name = f"{layout.kind}:{os.path.basename(os.path.abspath(where))}"
     train, test = (Dataset(name, layout.classes, part.labels, paths=part.paths,
                            unreadable=Unreadable(max_unreadable, len(part.labels)))
                    for part in (layout.train, layout.test))
-    return (train.in_memory(), test.in_memory()) if in_memory else (train, test)
+    return train, test, (layout.train.source, layout.test.source)
+
+
+def _layout(where: str, notes: Notes, partial: bool) -> lists.Layout:
+    """The files of the folder `where`; see `open_dataset`."""
+    alone = partial and not any(os.path.isdir(os.path.join(where, name)) for name in folders.TRAIN)
+    if any(os.path.isfile(os.path.join(where, name))
+           for name in ("train_label", *(["val_label"] if alone else []))):
+        return lists.listed_files(where, notes, partial)
+    if folders.is_tiny_imagenet(where):
+        return folders.tiny_imagenet(where, notes)
+    return folders.class_folders(where, notes, partial)
+
+
+def _summary(train: Dataset, test: Dataset, sources: Tuple[str, str], notes: Notes) -> str:
+    """What was read, and what was left out, in one line."""
+    counts = [f"{len(part) or 'no'} {what} images" + (f" ({source})" if source else "")
+              for part, what, source in zip((train, test), ("training", "test"), sources)]
+    return printable("; ".join(filter(None, (
+        f"{train.name}: {', '.join(counts)}, {len(train.classes)} classes", str(notes)))))
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what no terminal shows: line breaks, and bytes that are not UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+                   for c in text)
 
 
 def home() -> str:

@@ -11,13 +11,26 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Deque, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import (
+    Callable,
+    Deque,
+    Generator,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 
 from ..errors import OfaError
 from .augment import Augment
 from .backends import open_backend
+from .balance import balanced_order
 from .datasets import Dataset, Indices
 from .decode import UnreadableImage
 from .mix import MIX_UNIFORMS, mix, one_hot
@@ -36,11 +49,12 @@ _Made = TypeVar("_Made")
 class TrainLoader:
     """Training data for one rank. Each epoch depends on nothing but the fields here and its own number.
 
-    An epoch shuffles the data set by (seed, stage, epoch). Place p of the shuffled order holds an image and
-    row p of a table of random numbers, which decide how the image is augmented. A micro-batch is what one
-    rank puts through the network at once. The micro-batches of number g of all ranks together take the
-    places from g * batch_size * ranks on, each rank `batch_size` of them in turn. Mixup and CutMix pair
-    images within one rank's micro-batch.
+    An epoch shuffles the data set by (seed, stage, epoch). With `dataset.balance` above 0, images of rare
+    classes come several times, and some of the others not at all (balance.py). Place p of the shuffled
+    order holds an image and row p of a table of random numbers, which decide how the image is augmented. A
+    micro-batch is what one rank puts through the network at once. The micro-batches of number g of all
+    ranks together take the places from g * batch_size * ranks on, each rank `batch_size` of them in turn.
+    Mixup and CutMix pair images within one rank's micro-batch.
 
     So a step gets the same images, augmented alike, however it is divided into ranks and accumulated
     micro-batches, and an epoch can start at any step. Images that do not fill a micro-batch are left
@@ -93,7 +107,7 @@ class TrainLoader:
         return steps
 
     def epoch(self, epoch: int, sizes: Callable[[int], int], start_step: int = 0,
-              accumulate: int = 1) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+              accumulate: int = 1) -> Generator[Tuple[np.ndarray, np.ndarray], None, None]:
         """This rank's micro-batches of one epoch.
 
         An unreadable image is replaced (unreadable.py). The threads end with the iterator: at its
@@ -115,7 +129,7 @@ class TrainLoader:
         Raises:
             OfaError: more images cannot be read than the data set allows.
         """
-        order = _generator(_ORDER, *self._key(epoch)).permutation(len(self.dataset))
+        order = _shuffled(self.dataset, _generator(_ORDER, *self._key(epoch)))
         backend = open_backend(self.backend)
         steps = range(start_step, self.steps_per_epoch(accumulate) * accumulate)
 
@@ -248,6 +262,30 @@ def calibration_indices(n_total: int, count: int, seed: int) -> np.ndarray:
     return _generator(_CALIBRATION, seed).permutation(n_total)[:count]
 
 
+def calibration_draw(dataset: Dataset, count: int, seed: int) -> np.ndarray:
+    """The images for BN calibration, in the proportions of classes that training sees.
+
+    Args:
+        dataset: the training images.
+        count: the number of images to draw. There are no more than the data set has. They are different
+            ones, but where `dataset.balance` makes those of rare classes come several times.
+        seed: the seed of the draw.
+
+    Returns:
+        Indices of images in random order, int64.
+    """
+    if not dataset.balance:
+        return calibration_indices(len(dataset), count, seed)
+    return _shuffled(dataset, _generator(_CALIBRATION, seed))[:count]
+
+
+def _shuffled(dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
+    """The images of an epoch, as many as the data set has, in random order."""
+    if not dataset.balance:
+        return rng.permutation(len(dataset))
+    return balanced_order(dataset.labels, dataset.balance, rng)
+
+
 def _stack(images: Iterable[np.ndarray], count: int, size: int) -> np.ndarray:
     """One array of `count` images, uint8 (count, size, size, 3), filled as they come."""
     batch = np.empty((count, size, size, 3), np.uint8)
@@ -256,14 +294,15 @@ def _stack(images: Iterable[np.ndarray], count: int, size: int) -> np.ndarray:
     return batch
 
 
-def _ahead(function: Callable[[_Item], _Made], items: Iterable[_Item], workers: int) -> Iterator[_Made]:
+def _ahead(function: Callable[[_Item], _Made], items: Iterable[_Item], workers: int
+           ) -> Generator[_Made, None, None]:
     """`map(function, items)`, computed ahead by `workers` threads. 0: by the calling thread when asked."""
     with ONE_THREAD:
         yield from map(function, items) if workers == 0 else _by_threads(function, items, workers)
 
 
 def _by_threads(function: Callable[[_Item], _Made], items: Iterable[_Item], workers: int
-                ) -> Iterator[_Made]:
+                ) -> Generator[_Made, None, None]:
     """`map(function, items)`, computed by threads up to two items a thread ahead."""
     pool = ThreadPoolExecutor(workers)
     pending: Deque[Future[_Made]] = deque()

@@ -3,17 +3,23 @@
 Both Pillow and the back end `opencv` decode with libjpeg-turbo, to the same pixels. Resizing differs:
 where an image shrinks, Pillow's bilinear filter widens, so that every pixel counts. OpenCV does the rest:
 other formats, and JPEGs of four inks (CMYK).
+
+Pillow's functions for whole images and boxes warn of, or refuse, those of 89 million pixels and more
+(Image.MAX_IMAGE_PIXELS, of the whole process). Photographs may be that large, so neither is used for them.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from typing import Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from . import opencv
+from .boxes import cut
 from .views import View
 
 
@@ -39,7 +45,7 @@ def open_jpeg(path: str) -> Optional[Jpeg]:
     try:
         with open(path, "rb") as file:
             data = file.read()
-        image = Image.open(io.BytesIO(data), formats=("JPEG",))
+        image = JpegImageFile(io.BytesIO(data))  # Image.open refuses large ones
     except (OSError, SyntaxError, ValueError):
         return None
     return Jpeg(data, image) if image.mode in ("L", "RGB") else None
@@ -54,8 +60,11 @@ def _look(view: View, size: int) -> np.ndarray:
     image.draft("RGB", (width // reduction, height // reduction))
     try:
         image = image.convert("RGB")
-    except OSError:
+    except (OSError, MemoryError):
         return opencv.look(view, size)  # it says what is wrong
     x, y, w, h = view.box(image.height, image.width)
-    part = image.crop((x, y, x + w, y + h))  # black beyond the border
+    if w * h < (Image.MAX_IMAGE_PIXELS or math.inf):
+        part = image.crop((x, y, x + w, y + h))  # black beyond the border
+    else:  # crop refuses large boxes, too
+        part = Image.fromarray(cut(np.asarray(image), (x, y, w, h)))
     return np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..errors import OfaError
 from .folders import TEST, TRAIN, class_names
-from .lists import read_labels
+from .lists import open_text, read_labels
 
 
 class Archive(NamedTuple):
@@ -164,7 +164,7 @@ def prepare_imagenet(folder: Path, labels: Optional[Path]) -> Path:
         read_labels(str(labels), classes)
     out = folder / "val_label"
     out.write_text("".join(f"{name} {classes[number]}\n" for name, number in zip(names, numbers)),
-                   encoding="utf-8")
+                   encoding="utf-8", errors="surrogateescape")  # as the names were read
     return out
 
 
@@ -175,7 +175,7 @@ def _kaggle(path: Path, classes: Tuple[str, ...]) -> Tuple[Tuple[str, ...], Tupl
     """
     numbers = {name: number for number, name in enumerate(classes)}
     names, labels = [], []
-    with open(path, newline="", encoding="utf-8") as file:
+    with open_text(str(path), newline="") as file:
         for line, row in enumerate(csv.reader(file), start=1):
             if row and row[0] == "ImageId":
                 continue

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Optional, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from ..errors import require
 from .augment import Augment
 from .backends import BACKENDS
+from .datasets import Dataset, open_dataset
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,11 @@ class Data:
     held_out: fraction of the training set kept for choosing. train_images: how many of the others to
     learn from, drawn by the seed, classes evenly; None: all. calibration_images: for BN statistics.
     max_unreadable: fraction of the images that may be unreadable before a run stops.
+    test_fraction: part of the images that become the test set, where a folder has no test images: the same
+    for every seed. None: test images must be there.
+    balance: how far training evens out classes of different size, from 0, every image once an epoch, to 1,
+    every class equally often (balance.py). BN calibration sees the same proportions, held-out and test
+    images stay as they are.
     """
 
     source: Optional[str] = None
@@ -31,6 +37,8 @@ class Data:
     workers: int = 2
     max_unreadable: float = 0.001
     backend: str = "opencv"
+    test_fraction: Optional[float] = None
+    balance: float = 0.0
 
     def __post_init__(self):
         require(self, "data", {
@@ -41,4 +49,27 @@ class Data:
             "calibration_images": (self.calibration_images >= 1, "1 or more"),
             "workers": (self.workers >= 0, "0 or more"),
             "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)"),
-            "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}")})
+            "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}"),
+            "test_fraction": (self.test_fraction is None or 0 < self.test_fraction < 1, "between 0 and 1"),
+            "balance": (0 <= self.balance <= 1, "0 to 1")})
+
+    def open(self, partial: bool = False) -> Tuple[Dataset, Dataset]:
+        """(training set, test set) of `source`.
+
+        partial: whether one of them may be empty. OfaError if `source` is nothing that `open_dataset`
+        understands.
+        """
+        train, test = open_dataset(str(self.source), self.max_unreadable, test_fraction=self.test_fraction,
+                                   partial=partial)
+        return replace(train, balance=self.balance), test
+
+
+LATER = ("test_fraction", "balance")  # settings that are younger than some files that hold settings
+
+
+def without_later_defaults(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """A recipe's `data` as plain values, with those of LATER only that are set.
+
+    So what files of before hold is equal to what is made of the same recipe today.
+    """
+    return {key: value for key, value in values.items() if key not in LATER or value != getattr(Data, key)}

@@ -1,6 +1,10 @@
-"""What a subnet is worth: calibrated, then judged on every image once; figures kept, and compared."""
+"""What a subnet is worth: calibrated, then judged on every image once; figures kept, and compared.
 
-from .cache import Evaluations
+images.py deals out a fixed set of images, judge.py calibrates and judges, evaluations.py asks for what is
+not known yet, cache.py is its file, statistics.py compares figures.
+"""
+
+from .evaluations import Evaluations
 from .images import Images
 from .judge import Result, calibrate, evaluate_archs, score
 

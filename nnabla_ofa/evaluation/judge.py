@@ -1,10 +1,10 @@
 """What a subnet is worth: BN calibration, then every validation image exactly once.
 
-A subnet is always evaluated as the stand-alone network that extraction gives. Its BN statistics
-come from N different training images, the same on every run, augmented as in training: those are the
-statistics that its weights were trained with (plain images' cost 2 to 4 points on CIFAR-10). Batches
-are numbered, dealt to the ranks in turn, and their sums added in the order of their numbers: any
-number of ranks gives the same figures.
+A subnet is always evaluated as the stand-alone network that extraction gives. Its BN statistics come from
+N different training images, the same on every run, augmented as in training: its weights were trained
+with such statistics (those of plain images cost 2 to 4 points on CIFAR-10). Batches are numbered, dealt
+to the ranks in turn, and their sums added in the order of their numbers. Any number of ranks therefore
+gives the same figures.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..model import AnyNetwork, Population
 from ..model.population import Batch
 from ..nets import Arch
 from ..system.comm import Communicator, Single
-from .images import Images
+from .images import Images, Labelled
 
 MOST_TOGETHER = 32  # subnets: their statistics of every calibration batch are in memory until the end
 
@@ -48,9 +48,12 @@ def evaluate_archs(net: AnyNetwork, archs: Sequence[Optional[Arch]], size: int,
         calibration: Images that BN statistics come from; None: the stored ones serve.
         test: Images that are counted.
         comm: The ranks, which share the work.
+
+    Returns:
+        A result an arch, in their order.
     """
-    archs = [net.arch(arch).canonical() for arch in archs]
-    waiting = sorted(set(archs), key=str)  # names with equal beginnings: layers shared
+    wanted = [net.arch(arch).canonical() for arch in archs]
+    waiting = sorted(set(wanted), key=str)  # names with equal beginnings: layers shared
     found: Dict[Arch, Result] = {}
     while waiting:
         group, waiting = waiting[:MOST_TOGETHER], waiting[MOST_TOGETHER:]
@@ -58,7 +61,7 @@ def evaluate_archs(net: AnyNetwork, archs: Sequence[Optional[Arch]], size: int,
         if calibration is not None:
             population.calibrate(calibration.batches(size, comm), calibration.count(), comm)
         found.update(zip(group, judge(population, test.batches(size, comm), test.count(), comm)))
-    return [found[arch] for arch in archs]
+    return [found[arch] for arch in wanted]
 
 
 def calibrate(net: AnyNetwork, batches: Iterable[Batch], total: int, comm: Communicator = Single()) -> None:
@@ -66,7 +69,7 @@ def calibrate(net: AnyNetwork, batches: Iterable[Batch], total: int, comm: Commu
 
     Args:
         net: The subnet.
-        batches: This rank's.
+        batches: This rank's, as `Images.batches` numbers them.
         total: The number over all ranks.
         comm: The ranks.
     """
@@ -76,9 +79,16 @@ def calibrate(net: AnyNetwork, batches: Iterable[Batch], total: int, comm: Commu
     net.adopt_statistics(population.statistics(0), arch)
 
 
-def judge(population: Population, batches: Iterable[Batch], total: int,
+def judge(population: Population, batches: Iterable[Labelled], total: int,
           comm: Communicator = Single()) -> List[Result]:
-    """Loss, top-1 and top-5 of each subnet; each batch is decoded once for all of them."""
+    """Loss, top-1 and top-5 of each subnet; each batch is decoded once for all of them.
+
+    Args:
+        population: The subnets, calibrated.
+        batches: This rank's, as `Images.batches` numbers them.
+        total: The number over all ranks.
+        comm: The ranks.
+    """
     sums = np.zeros((total, len(population), 4))
     for number, images, labels in batches:
         sums[number] = [score(logits, labels) for logits in population.logits(images)]

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..data import Dataset, Key, calibration_indices, open_dataset, split
+from ..data import Dataset, Key, calibration_indices, split
 from ..data.decode import UnreadableImage
 from ..errors import OfaError
 from ..evaluation import Images, Result, calibrate, evaluate_archs
@@ -47,7 +47,7 @@ class Lab:
     def open(cls, recipe: Recipe, seed: int, comm: Communicator) -> "Lab":
         """Open the recipe's data. Raises OfaError for data that do not fit, or that ranks see differently."""
         data = recipe.data
-        everything, test = open_dataset(str(data.source), data.max_unreadable)
+        everything, test = data.open()
         train, valid = split(everything, data.held_out, seed)
         if data.train_images and data.train_images < len(train):
             _, train = split(train, data.train_images / len(train), seed)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from .. import kernels as fused_functions
 from ..errors import OfaError
@@ -67,8 +67,10 @@ def from_namespace(kind: Type[O], namespace: argparse.Namespace) -> O:
     found = {key: tuple(value) if isinstance(value, list) else value
              for key, value in vars(namespace).items()}
     given = {field.name: found[field.name] for field in fields(kind) if field.name in found}
-    return kind(**{key: () if value is None and kind.__dataclass_fields__[key].default == () else value
-                   for key, value in given.items()})
+    values: Dict[str, Any] = {
+        key: () if value is None and kind.__dataclass_fields__[key].default == () else value
+        for key, value in given.items()}
+    return kind(**values)
 
 
 def at_least(minimum: int) -> Callable[[str], int]:
@@ -182,8 +184,11 @@ def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Map
     if comm.rank == 0 and not trained_with:
         print(recipe_line(options, recipe), flush=True)
     check_kernels(options, comm)
-    return Run(Lab.open(recipe, options.seed or 0, comm), options.output or default_output(recipe),
-               command_line(), options.kernels, options.accept_changes, options.new_head, options.start)
+    lab = Lab.open(recipe, options.seed or 0, comm)
+    if comm.rank == 0 and not trained_with:
+        print(lab.train.summary, flush=True)
+    return Run(lab, options.output or default_output(recipe), command_line(), options.kernels,
+               options.accept_changes, options.new_head, options.start)
 
 
 def default_output(recipe: Recipe) -> Path:

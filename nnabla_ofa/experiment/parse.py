@@ -141,8 +141,8 @@ def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
         return tuple(_convert(v, inner[0], f"{where}[{i}]", source) for i, v in enumerate(value))
     if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:  # YAML reads 1e-5 as text, and a fraction, as 320/299
-            number, _, denominator = str(value).partition("/")
-            number = float(number) / float(denominator or 1)
+            numerator, _, denominator = str(value).partition("/")
+            number = float(numerator) / float(denominator or 1)
         except (ValueError, OverflowError, ZeroDivisionError):
             number = math.nan
         if math.isfinite(number):

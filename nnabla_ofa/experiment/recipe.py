@@ -20,7 +20,7 @@ class Finetune:
     epochs: int = 5
     lr: float = 0.005
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(self, "finetune", {"epochs": (self.epochs >= 1, "1 or more"),
                                    "lr": (self.lr > 0, "positive")})
 
@@ -36,7 +36,7 @@ class Recipe:
     stages: Tuple[Stage, ...]
     finetune: Finetune = field(default_factory=Finetune)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         spaces = [stage.space for stage in self.stages]
         check_name("recipe", self.name)
         require(self, self.name, {"stages": (len(self.stages) >= 1, "a list of one or more")})

@@ -155,6 +155,7 @@ class Run:
     def _start(self, stage: Stage) -> AnyNetwork:
         """The network that a stage begins with: new, or an earlier one, sorted and widened."""
         sorting = self.recipe.train.sorting
+        net: AnyNetwork
         if self.start is not None:
             net = widened(self.adapted(load_network(self.start), self.start), stage, sorting)
         elif stage.start is None:

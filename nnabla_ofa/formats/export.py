@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -20,30 +20,25 @@ from ..model import AnyNetwork
 from ..system.files import Location, write_atomically
 from ..system.machine import versions
 from . import nnabla_nas, nnp, onnx_file
-from .nnp import INPUT, OUTPUT
+from .exchange import INPUT, OUTPUT, About, Format, Logits
 
 TOLERANCE = 1e-4  # of the largest logit; float32 in another order of sums is about 1e-6
-
-
-class Format(NamedTuple):
-    """save(net, path, about, size, fold, batch_size); load(path, about) -> (images -> logits);
-    usage(path, about) -> Python statements (imports, `net` and `classes` of a file, `y` of images `x`)."""
-
-    suffix: str
-    save: Callable
-    load: Callable
-    usage: Callable
-
 
 FORMATS: Dict[str, Format] = {
     "nnp": Format(".nnp", nnp.save, nnp.load, nnp.usage),
     "onnx": Format(".onnx", onnx_file.save, onnx_file.load, onnx_file.usage),
-    "nnabla-nas": Format(".h5", lambda net, path, about, *_: nnabla_nas.save_nnabla_nas(net, path, about),
-                         nnabla_nas.loaded_logits, nnabla_nas.usage)}
+    "nnabla-nas": Format(".h5", nnabla_nas.save, nnabla_nas.loaded_logits, nnabla_nas.usage)}
 
 
 def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] = None) -> None:
-    """OfaError if such a file cannot be written, whatever the network."""
+    """OfaError if such a file cannot be written, whatever the network.
+
+    Args:
+        form: One of FORMATS.
+        path: The file; its name has to have the format's suffix.
+        fold: As of `exchange.Save`.
+        batch_size: As of `exchange.Save`.
+    """
     if path.suffix != FORMATS[form].suffix:
         raise OfaError(f"--output {path}: the name of a file of format {form} ends in {FORMATS[form].suffix}")
     if path.is_dir():
@@ -58,8 +53,17 @@ def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] =
 
 
 def describe(net: AnyNetwork, classes: Sequence[str], augment: Augment, size: int, fold: bool = False,
-             batch_size: Optional[int] = None) -> Dict[str, object]:
-    """What a file carries beside weights, JSON-able."""
+             batch_size: Optional[int] = None) -> About:
+    """What a file is to say of itself.
+
+    Args:
+        net: A stand-alone network.
+        classes: Their names, in the order of the logits.
+        augment: How validation images were resized and normalised.
+        size: Pixels a side.
+        fold: As of `exchange.Save`.
+        batch_size: As of `exchange.Save`.
+    """
     settings = {f.name: getattr(net.config, f.name) for f in fields(net.config)
                 if getattr(net.config, f.name) != f.default or f.name == "family"}
     return {"arch": str(net.space.largest()), "net": settings, "classes": list(classes),
@@ -72,18 +76,39 @@ def describe(net: AnyNetwork, classes: Sequence[str], augment: Augment, size: in
 
 
 def sample(images: Images, size: int, count: int = 64) -> np.ndarray:
-    """`count` of the images, or all if there are fewer, from all over the set: (N, 3, size, size)."""
+    """Images to compare on, from all over a set.
+
+    Args:
+        images: The set.
+        size: Pixels a side.
+        count: How many; all, if there are fewer.
+
+    Returns:
+        (count, 3, size, size) float32, normalised.
+    """
     places = np.linspace(0, len(images.indices) - 1, min(count, len(images.indices))).astype(np.int64)
     chosen = replace(images, indices=images.indices[places])
     return np.concatenate([batch for _, batch, _ in chosen.batches(size)])
 
 
-def export(net: AnyNetwork, path: Location, form: str, about: Mapping, images: np.ndarray) -> float:
-    """Write a stand-alone network, as `about` (see `describe`) says, to `path`, atomically.
+def export(net: AnyNetwork, path: Location, form: str, about: About, images: np.ndarray) -> float:
+    """Write a stand-alone network, atomically.
 
-    The file is read back first, and must give the network's logits on `images` (N, 3, H, W) to
-    TOLERANCE, with the same top-1 on each; else OfaError, and `path` is as it was. Returns the
-    largest difference of a logit, relative to the largest logit.
+    The file is read back before it is put in place. It must give the network's logits to TOLERANCE, with
+    the same top-1 on each image.
+
+    Args:
+        net: The network.
+        path: The file.
+        form: One of FORMATS.
+        about: What the file is to say of itself, of `describe`.
+        images: (N, 3, H, W) float32, to compare on.
+
+    Returns:
+        The largest difference of a logit, relative to the largest logit.
+
+    Raises:
+        OfaError: The file gives something else, or the disk refuses; `path` is as it was.
     """
     fold, batch_size = about["bn_folded"], about["batch_size"]
     with tempfile.TemporaryDirectory() as folder:
@@ -95,15 +120,27 @@ def export(net: AnyNetwork, path: Location, form: str, about: Mapping, images: n
     return difference
 
 
-def in_batches(logits: Callable, images: np.ndarray, batch_size: Optional[int]) -> np.ndarray:
-    """Logits of all images, by a function of just `batch_size` images (None: of any number)."""
+def in_batches(logits: Logits, images: np.ndarray, batch_size: Optional[int]) -> np.ndarray:
+    """Logits (N, classes) of all images.
+
+    Args:
+        logits: Computes those of a batch.
+        images: (N, 3, H, W) float32.
+        batch_size: The only number of images that `logits` takes; None: any.
+    """
     size = batch_size or len(images)
     whole = np.resize(images, (-(-len(images) // size) * size, *images.shape[1:]))  # repeats the first ones
     return np.concatenate([logits(whole[i:i + size]) for i in range(0, len(whole), size)])[:len(images)]
 
 
 def compare(expected: np.ndarray, found: np.ndarray, path: Location) -> float:
-    """The difference that `export` returns; OfaError if it is too large, or not a number."""
+    """The difference that `export` returns; OfaError if it is too large, or not a number.
+
+    Args:
+        expected: (N, classes) logits of the network.
+        found: (N, classes) logits of its file.
+        path: Named in the error.
+    """
     difference = np.abs(found - expected).max() / np.abs(expected).max()
     wrong = int((found.argmax(axis=1) != expected.argmax(axis=1)).sum())
     if wrong or not difference <= TOLERANCE:
@@ -113,8 +150,14 @@ def compare(expected: np.ndarray, found: np.ndarray, path: Location) -> float:
     return float(difference)
 
 
-def usage(path: Location, form: str, about: Mapping) -> List[str]:
-    """Lines of Python that classify the image file IMAGE.jpg with the file of `export`."""
+def usage(path: Location, form: str, about: About) -> List[str]:
+    """Lines of Python that classify the image file IMAGE.jpg with the file of `export`.
+
+    Args:
+        path: The file.
+        form: One of FORMATS.
+        about: What the file says of itself.
+    """
     imports, opening, run = FORMATS[form].usage(str(path), about)
     side, cut = about["image_size"], (1 - 1 / about["valid_resize"]) / 2  # `cut`: the share off each side
     repeat = f".repeat({about['batch_size']}, 0)" if about["batch_size"] else ""

@@ -1,4 +1,4 @@
-"""`load`: one call for every kind of weights file."""
+"""`load`: one call for every kind of weights file that nnabla_ofa reads."""
 
 from __future__ import annotations
 

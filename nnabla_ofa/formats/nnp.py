@@ -12,29 +12,21 @@ import json
 import logging
 import zipfile
 from collections import OrderedDict
-from typing import Callable, Iterator, Mapping, Optional, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Tuple
 
 import nnabla as nn
 import numpy as np
 
 from ..model import AnyNetwork
 from ..system.files import Location
+from .exchange import INPUT, OUTPUT, About, Logits
 
-NETWORK, INPUT, OUTPUT = "subnet", "x", "y"
+NETWORK = "subnet"  # the name of the graph
 
 
-def save(net: AnyNetwork, path: Location, about: Mapping, size: int, fold: bool = False,
+def save(net: AnyNetwork, path: Location, about: About, size: int, fold: bool = False,
          batch_size: Optional[int] = None) -> None:
-    """Write a stand-alone network.
-
-    Args:
-        net: The network.
-        path: The file.
-        about: JSON-able values for about.json.
-        size: Pixels a side of its images.
-        fold: BN into the convolutions before it.
-        batch_size: The only number of images at a time that the file is for; None: any.
-    """
+    """See `exchange.Save`."""
     from nnabla.utils import save as nnabla_save
     single = batch_size or 1
     copy = net.fold_bn() if fold else net.extract()
@@ -43,19 +35,19 @@ def save(net: AnyNetwork, path: Location, about: Mapping, size: int, fold: bool 
     y, = copy.forward(x, [copy.space.largest()], copy.mode(batch_stat=False))
     network = {"name": NETWORK, "batch_size": single, "names": {INPUT: x}, "outputs": {OUTPUT: y}}
     executor = {"name": "runtime", "network": NETWORK, "data": [INPUT], "output": [OUTPUT]}
-    with nn.parameter_scope("", copy.scope), silence():
+    with parameters(copy.variables()), silence():
         nnabla_save.save(str(path), {"networks": [network], "executors": [executor]},
                          variable_batch_size=batch_size is None)
     with zipfile.ZipFile(path, "a") as file:
         file.writestr("about.json", json.dumps(about, indent=1))
 
 
-def load(path: Location, about: Optional[Mapping] = None) -> Callable[[np.ndarray], np.ndarray]:
-    """The network of a file as NNabla's own loader reads it: images (N, 3, H, W) -> logits."""
+def load(path: Location, about: Optional[About] = None) -> Logits:
+    """See `exchange.Load`; NNabla's own loader reads the file."""
     from nnabla.utils.nnp_graph import NnpLoader
 
     def logits(images: np.ndarray) -> np.ndarray:
-        with nn.parameter_scope("", OrderedDict()):  # the loader adds its parameters to the current one
+        with parameters({}):  # the loader adds its own to the current ones
             net = loader.get_network(NETWORK, batch_size=len(images))
         net.inputs[INPUT].d = images
         net.outputs[OUTPUT].forward(clear_buffer=True)
@@ -66,13 +58,23 @@ def load(path: Location, about: Optional[Mapping] = None) -> Callable[[np.ndarra
     return logits
 
 
-def usage(path: str, about: Mapping) -> Tuple[str, str, str]:
-    """See `export.Format`."""
+def usage(path: str, about: About) -> Tuple[str, str, str]:
+    """See `exchange.Usage`."""
     single = "" if about["batch_size"] else ", batch_size=1"
     return ("import zipfile; from nnabla.utils.nnp_graph import NnpLoader",
             f'net = NnpLoader({path!r}).get_network("{NETWORK}"{single}); '
             f'classes = json.loads(zipfile.ZipFile({path!r}).read("about.json"))["classes"]',
             f'net.inputs["{INPUT}"].d = x; net.outputs["{OUTPUT}"].forward(); y = net.outputs["{OUTPUT}"].d')
+
+
+@contextlib.contextmanager
+def parameters(variables: Mapping[str, nn.Variable]) -> Iterator[None]:
+    """A parameter scope of just these variables, where NNabla looks for a graph's."""
+    scope: Dict[str, nn.Variable] = OrderedDict()
+    with nn.parameter_scope("", scope):
+        for name, variable in variables.items():
+            nn.parameter.set_parameter(name, variable)
+        yield
 
 
 @contextlib.contextmanager

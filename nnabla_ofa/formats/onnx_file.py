@@ -7,27 +7,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Callable, Mapping, NamedTuple, Optional, Tuple
-
-import numpy as np
+from types import ModuleType
+from typing import NamedTuple, Optional, Tuple
 
 from ..errors import OfaError
 from ..model import AnyNetwork
 from ..system.files import Location
 from . import nnp
-from .nnp import INPUT, silence
+from .exchange import INPUT, About, Logits
+from .nnp import silence
 
 OPSET, IR_VERSION = 13, 7  # of ONNX 1.8 (2020): old enough for every runtime
 INSTALL = "pip install --no-deps -r requirements-onnx.txt"
 
 
 class Packages(NamedTuple):
-    """Modules and classes of the extra packages."""
+    """Modules of the extra packages. reader, writer: of nnabla-converter, of NNP and of ONNX files."""
 
-    onnx: object
-    onnxruntime: object
-    importer: type
-    exporter: type
+    onnx: ModuleType
+    onnxruntime: ModuleType
+    reader: ModuleType
+    writer: ModuleType
 
 
 def packages() -> Packages:
@@ -36,21 +36,21 @@ def packages() -> Packages:
         with silence():
             import onnx
             import onnxruntime
-            from nnabla.utils.converter.nnabla import NnpImporter
-            from nnabla.utils.converter.onnx import OnnxExporter
+            from nnabla.utils.converter import nnabla as reader
+            from nnabla.utils.converter import onnx as writer
     except ImportError as error:
         raise OfaError(f"ONNX needs packages that are not here ({error}): {INSTALL}") from error
-    return Packages(onnx, onnxruntime, NnpImporter, OnnxExporter)
+    return Packages(onnx, onnxruntime, reader, writer)
 
 
-def save(net: AnyNetwork, path: Location, about: Mapping, size: int, fold: bool = False,
+def save(net: AnyNetwork, path: Location, about: About, size: int, fold: bool = False,
          batch_size: Optional[int] = None) -> None:
-    """As `nnp.save`; `about` goes to metadata_props, values that are no text as JSON."""
+    """See `exchange.Save`; `about` goes to metadata_props, values that are no text as JSON."""
     use, between = packages(), Path(path).with_suffix(".nnp")
     nnp.save(net, between, about, size, fold, batch_size or 1)
     with silence():
-        proto = use.importer(str(between), expand_network=True, executor_index=None).execute()
-        use.exporter(proto, batch_size or 1, IR_VERSION, opset=str(OPSET)).execute(str(path))
+        proto = use.reader.NnpImporter(str(between), expand_network=True, executor_index=None).execute()
+        use.writer.OnnxExporter(proto, batch_size or 1, IR_VERSION, opset=str(OPSET)).execute(str(path))
     between.unlink()
     model = use.onnx.load(str(path))
     if batch_size is None:  # no node of ours has it in a constant
@@ -62,14 +62,14 @@ def save(net: AnyNetwork, path: Location, about: Mapping, size: int, fold: bool 
     use.onnx.save(model, str(path))
 
 
-def load(path: Location, about: Optional[Mapping] = None) -> Callable[[np.ndarray], np.ndarray]:
-    """The network of a file as onnxruntime runs it on the CPU: images (N, 3, H, W) -> logits."""
+def load(path: Location, about: Optional[About] = None) -> Logits:
+    """See `exchange.Load`; onnxruntime runs the file on the CPU."""
     session = packages().onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: session.run(None, {INPUT: images})[0]
 
 
-def usage(path: str, about: Mapping) -> Tuple[str, str, str]:
-    """See `export.Format`."""
+def usage(path: str, about: About) -> Tuple[str, str, str]:
+    """See `exchange.Usage`."""
     return ("import onnxruntime",
             f"net = onnxruntime.InferenceSession({path!r}); "
             'classes = json.loads(net.get_modelmeta().custom_metadata_map["classes"])',

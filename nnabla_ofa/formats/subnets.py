@@ -1,14 +1,14 @@
-"""Files that name subnets, with accuracies.
+"""Files that name subnets, with their accuracies where these are known.
 
 The format is that of the CVPR 2021 lightweight NAS challenge, track 1: a JSON object from a name to
-{"arch": "16-4-...", "acc": 0.539}; "acc" may be missing. Any family's subnets are written so.
+{"arch": "16-4-...", "acc": 0.539}; "acc" may be missing. "arch" is a subnet's text in any family.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
 from ..errors import OfaError
 from ..nets import Arch, Config
@@ -24,7 +24,7 @@ class Subnet(NamedTuple):
 
 
 def read_subnets(path: Location, config: Config) -> Dict[str, Subnet]:
-    """The entries of a file by name, in its order; config: of the family that parses them. OfaError."""
+    """The entries of a file by name, in its order. config: whose family reads the texts. Raises OfaError."""
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -36,7 +36,8 @@ def read_subnets(path: Location, config: Config) -> Dict[str, Subnet]:
     return {name: _subnet(entry, config, f"{path}: {name}") for name, entry in entries.items()}
 
 
-def _subnet(entry: object, config: Config, where: str) -> Subnet:
+def _subnet(entry: Any, config: Config, where: str) -> Subnet:
+    """An entry of a JSON file, which may be anything. where: named in errors."""
     if not isinstance(entry, dict) or not isinstance(entry.get("arch"), str):
         raise OfaError(f'{where} has no "arch"')
     accuracy = entry.get("acc")
@@ -50,7 +51,13 @@ def _subnet(entry: object, config: Config, where: str) -> Subnet:
 
 
 def write_subnets(path: Location, subnets: Mapping[str, Subnet], accuracies: Sequence[float]) -> None:
-    """The same entries with other accuracies, in the same format."""
+    """Write the same entries with other accuracies, in the same format.
+
+    Args:
+        path: The file.
+        subnets: The entries by name.
+        accuracies: A fraction an entry, in their order.
+    """
     entries = {name: {"acc": round(float(accuracy), 6), "arch": subnet.text}
                for (name, subnet), accuracy in zip(subnets.items(), accuracies)}
     write_atomically(Path(path), (json.dumps(entries, indent=1) + "\n").encode())

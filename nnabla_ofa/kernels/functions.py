@@ -11,7 +11,7 @@ what a caller can get wrong is checked when a function is built.
 from __future__ import annotations
 
 import ctypes
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple, Union
 
 import nnabla as nn
 import nnabla.functions as F
@@ -173,7 +173,7 @@ class _Trained(_BlockFunction):
 
 def block(x: nn.Variable, units: Sequence[Layer] = (), skip: Optional[Layer] = None, *,
           identity: bool = False, residual: Optional[nn.Variable] = None, pool: bool = False,
-          relu_out: bool = False, order: Optional[Sequence[int]] = None, eps: float = 1e-5,
+          relu_out: bool = False, order: Union[Sequence[int], np.ndarray, None] = None, eps: float = 1e-5,
           decay: float = 0.9, moments: Optional[Moments] = None) -> nn.Variable:
     """y = relu(pool(unit(... unit(x))) + shortcut), each layer normalised by its batch.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
 
 import nnabla as nn
 import nnabla.functions as F
@@ -20,6 +20,7 @@ from ..errors import OfaError
 
 Arrays = Dict[str, np.ndarray]
 Statistics = Dict[str, Tuple[nn.Variable, nn.Variable]]  # BN's name -> mean, biased variance of a batch
+Index = Union[slice, np.ndarray]                         # of the channels in use
 Noise = Callable[[str, Tuple[int, ...]], np.ndarray]     # (purpose, shape) -> uniform in [0, 1), float64
 
 
@@ -104,9 +105,10 @@ def initial_value(parameter: Parameter, rng: np.random.Generator) -> np.ndarray:
     if parameter.init == "he":
         fan_in = shape[0] if len(shape) == 2 else int(np.prod(shape[1:]))
         return (rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(np.float32)
-    make = {"ones": np.ones, "zeros": np.zeros, "identity": lambda s: np.eye(s[0]),
-            "range": lambda s: np.arange(s[0])}[parameter.init]
-    return make(shape).astype(np.float32)
+    make: Dict[str, Callable[[Tuple[int, ...]], np.ndarray]] = {
+        "ones": np.ones, "zeros": np.zeros, "identity": lambda s: np.eye(s[0]),
+        "range": lambda s: np.arange(s[0])}
+    return make[parameter.init](shape).astype(np.float32)
 
 
 def generator_of(name: str, seed: int) -> np.random.Generator:
@@ -150,6 +152,9 @@ class Cost(NamedTuple):
 class Layer(Protocol):
     """A frozen value: one layer of one subnet over weights that several subnets may share."""
 
+    def __hash__(self) -> int:
+        """A hash, the same for equal layers."""
+
     def parameters(self) -> Dict[str, Parameter]:
         """The stored arrays by name, in full shape."""
 
@@ -170,19 +175,34 @@ class Layer(Protocol):
 
 
 class Part(Layer, Protocol):
-    """A layer that owns parameters: itself its only part.
+    """A layer that owns parameters: itself its only part."""
 
-    reads, writes name the elastic channels that it takes and gives, "" for fixed ones. Layers that
-    read or write the same channels have them in the same order. segments are the output widths that
-    subnets of the space use, ascending, () where there is no choice.
-    """
+    @property
+    def name(self) -> str:
+        """What the names of its arrays begin with."""
 
-    name: str
-    w_in: int
-    w_out: int
-    reads: str
-    writes: str
-    segments: Tuple[int, ...]
+    @property
+    def w_in(self) -> int:
+        """Active channels of its input."""
+
+    @property
+    def w_out(self) -> int:
+        """Active channels of its output."""
+
+    @property
+    def reads(self) -> str:
+        """Name of the elastic channels that it takes; "" for fixed ones.
+
+        Layers that read or write the same channels have them in the same order.
+        """
+
+    @property
+    def writes(self) -> str:
+        """Name of the elastic channels that it gives; "" for fixed ones."""
+
+    @property
+    def segments(self) -> Tuple[int, ...]:
+        """The output widths that subnets of the space use, ascending; () where there is no choice."""
 
     def slice(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         """The arrays of the stand-alone layer, out of the stored ones."""
@@ -190,7 +210,7 @@ class Part(Layer, Protocol):
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """The arrays of a stand-alone layer with a bias in place of its BN."""
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """Index of the stored output channels in use, in the order of the output."""
 
     def importance(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -201,6 +221,27 @@ class Part(Layer, Protocol):
 
     def permute_outputs(self, arrays: Arrays, order: np.ndarray) -> None:
         """Give the channels in `order`; rows beyond it stay. Changes `arrays`."""
+
+
+class Single:
+    """What all layers that own parameters have in common: each is its own only part."""
+
+    name: str
+
+    def parts(self) -> Tuple["Part", ...]:
+        """Itself."""
+        return (self,)  # type: ignore[return-value]
+
+    stored_parts = parts
+
+    def parts_on(self, side: int) -> Tuple[Tuple["Part", int], ...]:
+        """Itself."""
+        return ((self, side),)  # type: ignore[return-value]
+
+    def variable(self, key: str) -> nn.Variable:
+        """Its variable `<name>/<key>` in the current parameter scope."""
+        name = f"{self.name}/{key}"
+        return stored(name, lambda: parameters(self)[name])
 
 
 @lru_cache(maxsize=None)
@@ -234,7 +275,7 @@ def signature(layer: Any) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(_text, value))})"
-    return signature(value) if is_dataclass(value) else repr(value)
+    return signature(value) if is_dataclass(value) else repr(value)  # type: ignore[arg-type]
 
 
 # Channels ----------------------------------------------------------------------------------------

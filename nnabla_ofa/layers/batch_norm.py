@@ -11,7 +11,7 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
-from .base import Arrays, Mode, Parameter, rows, stored
+from .base import Arrays, Index, Mode, Parameter, rows, stored
 
 KEYS = ("gamma", "beta", "mean", "var")
 
@@ -68,7 +68,7 @@ def _constant(variable: nn.Variable, width: int, order: Optional[np.ndarray]) ->
     return nn.Variable.from_numpy_array(variable.d[:, :width] if order is None else variable.d[:, order])
 
 
-def slice_bn(arrays: Mapping[str, np.ndarray], name: str, active) -> Arrays:
+def slice_bn(arrays: Mapping[str, np.ndarray], name: str, active: Index) -> Arrays:
     """The BN's arrays of a stand-alone layer; active: index of the channels that it uses."""
     return {f"{name}/bn/{key}": arrays[f"{name}/bn/{key}"][:, active] for key in KEYS}
 

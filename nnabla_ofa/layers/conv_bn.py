@@ -12,7 +12,7 @@ import numpy as np
 from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
-from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stored
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, rows
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
@@ -25,7 +25,7 @@ from .batch_norm import (
 
 
 @dataclass(frozen=True)
-class ConvBn:
+class ConvBn(Single):
     """[conv kernel x kernel / stride with "same" padding, BN, + residual, ReLU].
 
     full_in, full_out: stored widths, 0 for those that are active. segments, reads, writes: as of
@@ -60,9 +60,9 @@ class ConvBn:
         """(N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride)); residual: as the output."""
         if mode.fast:
             return fused.block(x, (), self, mode, relu_out=self.relu_out, residual=residual)
-        weight = rows(self._stored("conv/W"), self.w_out, None)
+        weight = rows(self.variable("conv/W"), self.w_out, None)
         weight = weight if self.w_in == self.full_in else weight[:, :self.w_in]
-        bias = self._stored("conv/b") if mode.folded else None
+        bias = self.variable("conv/b") if mode.folded else None
         y = F.convolution(x, weight, bias, pad=(self.kernel // 2,) * 2, stride=(self.stride,) * 2)
         if not mode.folded:
             y = batch_normalization(y, self.name, self.full_out, self.w_out, mode)
@@ -76,22 +76,12 @@ class ConvBn:
         macs = outputs * self.w_in * self.kernel ** 2
         return counted(self) + Cost(macs=macs, activations=outputs), side
 
-    def parts(self) -> Tuple["ConvBn", ...]:
-        """Itself."""
-        return (self,)
-
-    stored_parts = parts
-
-    def parts_on(self, side: int) -> Tuple[Tuple["ConvBn", int], ...]:
-        """Itself."""
-        return ((self, side),)
-
     # On the CPU ---------------------------------------------------------------------------------
 
     def kernel_layer(self, mode: Mode) -> KernelLayer:
         """Its variables, as `kernels.block` takes them."""
         gamma, beta = (bn_variable(self.name, self.full_out, key) for key in ("gamma", "beta"))
-        return KernelLayer(self._stored("conv/W"), gamma, beta, stride=self.stride, w_out=self.w_out,
+        return KernelLayer(self.variable("conv/W"), gamma, beta, stride=self.stride, w_out=self.w_out,
                            running=running(self.name, self.full_out, mode))
 
     def constant_layer(self, mode: Mode) -> Folded:
@@ -115,7 +105,7 @@ class ConvBn:
         weight, bias = folded_convolution(arrays, self.name, "conv", eps)
         return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """See `base.Part`."""
         return slice(self.w_out)
 
@@ -132,7 +122,3 @@ class ConvBn:
         order = np.concatenate([order, np.arange(len(order), self.full_out)])
         arrays[f"{self.name}/conv/W"] = arrays[f"{self.name}/conv/W"][order]
         permute_bn(arrays, self.name, order)
-
-    def _stored(self, key: str) -> nn.Variable:
-        name = f"{self.name}/{key}"
-        return stored(name, lambda: parameters(self)[name])

@@ -6,7 +6,7 @@ it is built on constant weights, BN folded in.
 
 from __future__ import annotations
 
-from typing import Optional, Protocol, Sequence
+from typing import Any, Optional, Protocol, Sequence
 
 import nnabla as nn
 import numpy as np
@@ -29,7 +29,7 @@ class Fusable(Part, Protocol):
 
 
 def block(x: nn.Variable, units: Sequence[Fusable], skip: Optional[Fusable], mode: Mode,
-          **shape) -> nn.Variable:
+          **shape: Any) -> nn.Variable:
     """One function of `kernels`.
 
     Args:

@@ -10,11 +10,11 @@ import nnabla.functions as F
 import numpy as np
 
 from .. import kernels
-from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stored
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, parameters, rows
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Single):
     """[mean over the image, dropout, affine to the class scores]; elastic in its input.
 
     full_in: stored width, 0 for the active one. reads: as of `base.Part`. dropout: rate in [0, 1),
@@ -52,21 +52,11 @@ class Linear:
             uniform = mode.random("dropout", (y.shape[0], self.full_in))
             factors = ((uniform >= self.dropout) / (1 - self.dropout)).astype(np.float32)
             y = y * rows(nn.Variable.from_numpy_array(factors), self.w_in, None, axis=1)
-        return F.affine(y, rows(self._stored("affine/W"), self.w_in, None), self._stored("affine/b"))
+        return F.affine(y, rows(self.variable("affine/W"), self.w_in, None), self.variable("affine/b"))
 
     def cost(self, side: int) -> Tuple[Cost, int]:
         """See `base.Layer`."""
         return counted(self) + Cost(macs=self.w_in * self.classes, activations=self.classes), 1
-
-    def parts(self) -> Tuple["Linear", ...]:
-        """Itself."""
-        return (self,)
-
-    stored_parts = parts
-
-    def parts_on(self, side: int) -> Tuple[Tuple["Linear", int], ...]:
-        """Itself."""
-        return ((self, side),)
 
     # Weights as arrays --------------------------------------------------------------------------
 
@@ -79,7 +69,7 @@ class Linear:
         """It has no BN: its arrays as they are."""
         return {name: arrays[name] for name in parameters(self)}
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """See `base.Part`."""
         return slice(self.classes)
 
@@ -94,7 +84,3 @@ class Linear:
     def permute_outputs(self, arrays: Arrays, order: np.ndarray) -> None:
         """Classes never move."""
         raise NotImplementedError("the order of the classes is fixed")
-
-    def _stored(self, key: str) -> nn.Variable:
-        name = f"{self.name}/{key}"
-        return stored(name, lambda: parameters(self)[name])

@@ -16,7 +16,7 @@ import numpy as np
 from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
-from .base import Arrays, Cost, Mode, Parameter, counted, parameters, rows, stored
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, rows
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
@@ -29,7 +29,7 @@ from .batch_norm import (
 
 
 @dataclass(frozen=True)
-class Separable:
+class Separable(Single):
     """[ReLU, depthwise, pointwise, BN, + residual, ReLU].
 
     kernels: every kernel size that the stored weights serve, ascending; `kernel` is the active one.
@@ -75,10 +75,10 @@ class Separable:
         order = self.active_order()
         y = F.relu(x) if self.relu_in else x
         y = F.convolution(y, self.depthwise_kernel(), pad=(self.kernel // 2,) * 2, group=self.w_in)
-        weight = rows(self._stored("pointwise/W"), self.w_out, order)
+        weight = rows(self.variable("pointwise/W"), self.w_out, order)
         if self.w_in < self.full_in:
             weight = weight[:, :self.w_in]
-        y = F.convolution(y, weight, self._stored("pointwise/b") if mode.folded else None)
+        y = F.convolution(y, weight, self.variable("pointwise/b") if mode.folded else None)
         if not mode.folded:
             y = batch_normalization(y, self.name, self.full_out, self.w_out, mode, order)
         y = y if residual is None else y + residual
@@ -86,13 +86,13 @@ class Separable:
 
     def depthwise_kernel(self) -> nn.Variable:
         """The active (w_in, 1, k, k) kernel: centre of the next larger one times its matrix, by steps."""
-        weight = self._stored("depthwise/W")
+        weight = self.variable("depthwise/W")
         if self.w_in < self.full_in:
             weight = weight[:self.w_in]
         for large, small in shrinks(self.kernels, self.kernel):
             edge = (large - small) // 2
             centre = F.reshape(weight[:, :, edge:edge + small, edge:edge + small], (self.w_in, small ** 2))
-            weight = F.reshape(F.affine(centre, self._stored(f"depthwise/{large}to{small}")),
+            weight = F.reshape(F.affine(centre, self.variable(f"depthwise/{large}to{small}")),
                                (self.w_in, 1, small, small))
         return weight
 
@@ -102,24 +102,14 @@ class Separable:
         macs = self.w_in * pixels * (self.kernel ** 2 + self.w_out)
         return counted(self) + Cost(macs=macs, activations=(self.w_in + self.w_out) * pixels), side
 
-    def parts(self) -> Tuple["Separable", ...]:
-        """Itself."""
-        return (self,)
-
-    stored_parts = parts
-
-    def parts_on(self, side: int) -> Tuple[Tuple["Separable", int], ...]:
-        """Itself."""
-        return ((self, side),)
-
     # On the CPU ---------------------------------------------------------------------------------
 
     def kernel_layer(self, mode: Mode) -> KernelLayer:
         """Its variables, as `kernels.block` takes them."""
         gamma, beta = (bn_variable(self.name, self.full_out, key) for key in ("gamma", "beta"))
-        matrices = tuple(self._stored(f"depthwise/{large}to{small}")
+        matrices = tuple(self.variable(f"depthwise/{large}to{small}")
                          for large, small in shrinks(self.kernels, self.kernel))
-        return KernelLayer(self._stored("pointwise/W"), gamma, beta, self._stored("depthwise/W"), matrices,
+        return KernelLayer(self.variable("pointwise/W"), gamma, beta, self.variable("depthwise/W"), matrices,
                            self.kernel, w_out=self.w_out, relu_in=self.relu_in,
                            running=running(self.name, self.full_out, mode))
 
@@ -133,7 +123,7 @@ class Separable:
         """The rows that restore a sorted output, None where the stored order already is the output's."""
         if not self.restore:
             return None
-        order = self._stored("order").d.astype(np.int64)
+        order = self.variable("order").d.astype(np.int64)
         return None if np.array_equal(order, np.arange(len(order))) else order
 
     # Weights as arrays --------------------------------------------------------------------------
@@ -161,7 +151,7 @@ class Separable:
         return {f"{self.name}/depthwise/W": arrays[f"{self.name}/depthwise/W"],
                 f"{self.name}/pointwise/W": weight, f"{self.name}/pointwise/b": bias}
 
-    def active_rows(self, arrays: Mapping[str, np.ndarray]):
+    def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """See `base.Part`."""
         return arrays[f"{self.name}/order"].astype(np.int64) if self.restore else slice(self.w_out)
 
@@ -183,10 +173,6 @@ class Separable:
             name = f"{self.name}/order"
             # Output row j was stored row old[j]; stored row order[i] is now row i.
             arrays[name] = np.argsort(order)[arrays[name].astype(np.int64)].astype(np.float32)
-
-    def _stored(self, key: str) -> nn.Variable:
-        name = f"{self.name}/{key}"
-        return stored(name, lambda: parameters(self)[name])
 
 
 def shrinks(kernels: Tuple[int, ...], kernel: int) -> Tuple[Tuple[int, int], ...]:

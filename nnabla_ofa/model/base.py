@@ -13,6 +13,7 @@ from ..errors import OfaError
 from ..layers import Arrays, Mode, Noise, Parameter, fast_by_default, generator_of, initial_value
 from ..nets import Arch, Config, Space
 from ..system import aliases, container
+from ..system.files import Location
 from ..system.machine import versions
 from .inputs import network_input, require_calibration
 from .population import Population
@@ -146,7 +147,7 @@ class Weights(Generic[C]):
         """See `protocol.AnyNetwork`."""
         return {"net": asdict(self.config), "space": str(self.space), "info": self.info}
 
-    def save(self, path) -> None:
+    def save(self, path: Location) -> None:
         """See `protocol.AnyNetwork`. Raises OfaError when the disk refuses."""
         trained = [name for name, p in self.declared().items() if p.trained]
         container.save(path, self.arrays(), {"kind": "network", "versions": versions(), **self.describe()},

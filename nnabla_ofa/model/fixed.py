@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import lru_cache
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import nnabla as nn
 import numpy as np
@@ -45,7 +45,7 @@ def graph_cost(y: nn.Variable) -> Cost:
     """MACs and activations of the convolutions and affine functions of a graph on one image."""
     found: List[Cost] = []
 
-    def count(function) -> None:
+    def count(function: Any) -> None:
         if function.info.type_name in ("Convolution", "Affine"):
             outputs = int(np.prod(function.outputs[0].shape[1:]))
             weight = function.inputs[1].shape  # (O, I, kH, kW), or (inputs, outputs)

@@ -32,6 +32,7 @@ from ..layers import Arrays, Mode, Parameter, Statistics, to_trunk
 from ..system.comm import Communicator, Single
 
 Batch = Tuple[int, np.ndarray, Optional[np.ndarray]]  # number, images (N, 3, H, W) float32, labels (N,)
+Moments = Tuple[nn.Variable, nn.Variable]              # mean and variance of a BN
 
 
 class Piece(NamedTuple):
@@ -154,7 +155,7 @@ class Population:
             place = node.parent
         return found
 
-    def _stored(self) -> Iterator[Tuple[nn.Variable, nn.Variable]]:
+    def _stored(self) -> Iterator[Moments]:
         """Mean and variance of each BN of each node."""
         for node in self._nodes:
             named, declared = _named(node.scope), node.piece.declared
@@ -164,7 +165,7 @@ class Population:
 
     # Graphs -----------------------------------------------------------------------------------
 
-    def _forward(self, images: np.ndarray, batch_stat: bool):
+    def _forward(self, images: np.ndarray, batch_stat: bool) -> Tuple[List[nn.Variable], List[Moments]]:
         """Computed logits and BN statistics; the graph is kept for batches of equal shape."""
         key = images.shape, batch_stat
         if self._graph is None or self._graph[0] != key:
@@ -174,7 +175,8 @@ class Population:
         nn.forward_all(outputs, clear_buffer=True)
         return outputs, statistics
 
-    def _build(self, shape: Tuple[int, ...], batch_stat: bool):
+    def _build(self, shape: Tuple[int, ...], batch_stat: bool
+               ) -> Tuple[nn.Variable, List[nn.Variable], List[Moments]]:
         """Images, logits of each subnet, and (mean, variance) of each BN in the order of `_stored`."""
         mode = self._mode(batch_stat)
         x, statistics = nn.Variable(shape), []

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..layers import Arrays, Cost, Mode, Noise, Parameter
 from ..nets import Arch, Config, Space
+from ..system.files import Location
 from .population import Population
 
 Subnet = Union[Arch, str, None]  # a value, its text, or None for the largest
@@ -20,16 +21,19 @@ Info = Dict[str, Any]
 class AnyNetwork(Protocol):
     """An elastic network, one of its subnets, or a network of the zoo.
 
-    config, space: what it is. info: what its file carries besides weights. kernels: "fast" (fused
+    space: the subnets that it holds. info: what its file carries besides weights. kernels: "fast" (fused
     CPU functions), "nnabla" (its own functions) or "auto" (fast where it can). folded: whether
     convolutions have a bias in place of their BN.
     """
 
-    config: Config
     space: Space
     info: Info
     kernels: str
     folded: bool
+
+    @property
+    def config(self) -> Config:
+        """What it is besides its space."""
 
     def arch(self, arch: Subnet) -> Arch:
         """A subnet as a value of this space."""
@@ -73,5 +77,5 @@ class AnyNetwork(Protocol):
     def describe(self) -> Dict[str, Any]:
         """What a file says of the network, JSON-able."""
 
-    def save(self, path) -> None:
+    def save(self, path: Location) -> None:
         """Write one self-describing file: weights, configuration, space, info, versions."""

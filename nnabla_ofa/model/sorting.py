@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple, cast
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def sorted_arrays(arrays: Mapping[str, np.ndarray], layers: Sequence[Layer], kee
     """
     result = dict(arrays)
     for group in groups(layers):
-        importance = sum(layer.importance(result) for layer in group.consumers)
+        importance = cast(np.ndarray, sum(layer.importance(result) for layer in group.consumers))
         bounds = (0, *group.segments)
         order = np.concatenate([start + np.argsort(-importance[start:stop], kind="stable")
                                 for start, stop in zip(bounds, bounds[1:])])

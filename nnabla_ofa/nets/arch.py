@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Choices(Protocol):
     def __iter__(self) -> Iterator[Choice]:
         """Every choice, each spelling of it."""
 
-    def __contains__(self, choice: object) -> bool:
+    def __contains__(self, choice: Any) -> bool:
         """Whether the block may be `choice`."""
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Choices(Protocol):
     def draw(self, rng: np.random.Generator) -> Choice:
         """One choice, uniformly."""
 
-    def space_name(self, blocks: Sequence["Choices"]) -> Optional[str]:
+    def space_name(self, blocks: Sequence[Any]) -> Optional[str]:
         """The name of the space of these blocks; None where it has none."""
 
 
@@ -141,7 +141,7 @@ class Space:
 
         Of two counts, the smaller draw is the beginning of the larger one.
         """
-        found = {}  # in order
+        found: Dict[Arch, None] = {}  # in order
         for _ in range(50 * count):
             found[self.sample(rng).canonical()] = None
             if len(found) == count:

@@ -4,16 +4,15 @@
     found = search(problem, accuracy, count=200, method="nsga2", seed=0)
     front = pareto(found, problem.objective)
 
-`accuracy` is that of `evaluation.Evaluations` on the held-out images, or of a predictor, at one image
-size; the
-test images are only for reporting what was found. A search is a function of its arguments: repeated
-with accuracies that are known already it goes the same way, which is how one that was killed goes on.
+`accuracy` measures top-1 at one image size on the held-out images (`evaluation.Evaluations`), or predicts
+it (`Predictor`). The test images are only for reporting what was found. A search depends on its arguments
+alone. One that was killed therefore goes on when it is repeated with the accuracies that are known already.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import List
+from typing import Callable, Dict, List
 
 import numpy as np
 
@@ -22,12 +21,25 @@ from ..nets import Arch, Space
 from .nsga2 import nsga2
 from .problem import Accuracy, Found, Problem, judge, sample
 
+Method = Callable[[Problem, Accuracy, int, int], List[Found]]  # (problem, accuracy, count, seed) -> found
+
 
 def search(problem: Problem, accuracy: Accuracy, count: int, method: str = "nsga2",
            seed: int = 0) -> List[Found]:
-    """`count` distinct subnets within the limits, all evaluated; the whole space if it is no larger.
+    """Distinct subnets within the limits, all evaluated.
 
-    method: one of METHODS. Fewer than `count` only where no more are found within the limits.
+    Args:
+        problem: What is searched.
+        accuracy: Archs -> top-1 of each.
+        count: How many subnets to evaluate, 2 or more. If the space holds no more, it is all of them.
+        method: One of METHODS.
+        seed: Of all that the method draws.
+
+    Returns:
+        `count` of them; fewer only where no more are found within the limits.
+
+    Raises:
+        OfaError: The count is too small, or there is no such method.
     """
     if method not in METHODS:
         raise OfaError(f"method={method} of a search is not one of {', '.join(METHODS)}")
@@ -40,11 +52,18 @@ def search(problem: Problem, accuracy: Accuracy, count: int, method: str = "nsga
 
 
 def random_search(problem: Problem, accuracy: Accuracy, count: int, seed: int) -> List[Found]:
-    """The baseline: the ends of the space and uniform samples, brought within the limits."""
+    """The baseline: the ends of the space and uniform samples, brought within the limits.
+
+    Args:
+        problem: What is searched.
+        accuracy: Archs -> top-1 of each.
+        count: How many subnets to evaluate.
+        seed: Of the samples.
+    """
     return judge(problem, accuracy, sample(problem, count, np.random.default_rng(seed)))
 
 
-METHODS = {"nsga2": nsga2, "random": random_search}
+METHODS: Dict[str, Method] = {"nsga2": nsga2, "random": random_search}
 
 
 def all_archs(space: Space) -> List[Arch]:

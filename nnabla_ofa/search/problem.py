@@ -1,7 +1,8 @@
-"""What to search: a space, the costs of its subnets, limits on them, and the one to minimise.
+"""What to search: a space, the costs of its subnets, limits on them, and the cost to minimise.
 
-A `Problem` is sure to have an answer: limits that no subnet meets are an error that names the
-nearest costs there are, and any arch can be brought within limits that one meets.
+A `Problem` is sure to have an answer. Limits that no subnet meets are an error, which names the nearest
+costs there are. Limits that some subnet meets have an anchor: any subnet can be brought within them by
+taking over some of its blocks.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from ..evaluation.statistics import front
 from ..model import Network
 from ..nets import Arch, Space
 from ..system.record_rules import UNITS
+from .nearest import CostFunction, least_excess
 
-Costs = Callable[[Sequence[Arch]], Dict[str, np.ndarray]]  # name -> (N,) values of N archs
-Accuracy = Callable[[Sequence[Arch]], Sequence[float]]     # top-1 of each, fractions
+Accuracy = Callable[[Sequence[Arch]], Sequence[float]]  # archs -> top-1 of each, a fraction
 
 
 class Found(NamedTuple):
-    """A subnet with its costs, its top-1 on the held-out images and the generation that drew it.
+    """A subnet that a search has tried.
 
-    Generation 0 are the ends of the space and uniform samples.
+    arch: the subnet. costs: cost name -> value, in the units of `record_rules.UNITS`. top1: on the
+    held-out images, a fraction. generation: the one that drew it; 0 are the ends of the space and
+    uniform samples.
     """
 
     arch: Arch
@@ -35,8 +38,18 @@ class Found(NamedTuple):
     generation: int = 0
 
 
-def cost_function(net: Network, image_size: int, latency: Optional[LatencyTable] = None) -> Costs:
-    """MACs and parameters of subnets on one image; with a `LatencyTable` milliseconds, too."""
+def cost_function(net: Network, image_size: int, latency: Optional[LatencyTable] = None) -> CostFunction:
+    """The costs of subnets on one image, for a `Problem`.
+
+    Args:
+        net: Whose subnets they are.
+        image_size: Pixels a side.
+        latency: Where given, the costs have milliseconds a batch by this table, too.
+
+    Returns:
+        A function of N archs. It gives (N,) float64 arrays "macs" and "parameters", and with a table
+        "latency_ms".
+    """
     model = CostModel(net, image_size)
 
     def costs(archs: Sequence[Arch]) -> Dict[str, np.ndarray]:
@@ -50,17 +63,28 @@ def cost_function(net: Network, image_size: int, latency: Optional[LatencyTable]
 
 @dataclass(frozen=True)
 class Problem:
-    """What to search: `space`, under `limits` (cost name -> largest allowed), for the least
-    `objective` (a cost name) and the most top-1. Raises OfaError if no subnet is within the limits.
+    """Find the subnets of most top-1 at the least of one cost, within limits on any costs.
+
+    Args:
+        space: The subnets to choose from.
+        costs: Gives their costs by name, as `cost_function` does.
+        limits: Cost name -> largest allowed, positive, in the cost's unit.
+        objective: The name of the cost to minimise.
+
+    Attributes:
+        anchor: A subnet within the limits: the smallest one, else the one that is nearest to them.
+
+    Raises:
+        OfaError: No subnet is within the limits, or a cost has a name that `costs` does not give.
     """
 
     space: Space
-    costs: Costs
+    costs: CostFunction
     limits: Mapping[str, float] = field(default_factory=dict)
     objective: str = "macs"
-    anchor: Arch = field(init=False)  # within the limits: the smallest, else the one nearest to them
+    anchor: Arch = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         known = self.costs([self.space.smallest()])
         for name in [*self.limits, self.objective]:
             if name not in known:
@@ -71,13 +95,13 @@ class Problem:
             raise OfaError(self._infeasible())
 
     def within(self, archs: Sequence[Arch]) -> np.ndarray:
-        """(N,) booleans: which archs exceed no limit."""
+        """(N,) booleans: whether each arch exceeds no limit."""
         costs = self.costs(archs)
         return np.all([np.ones(len(archs), bool)] + [costs[name] <= limit
                                                      for name, limit in self.limits.items()], axis=0)
 
     def brought_within(self, archs: Sequence[Arch], rng: np.random.Generator) -> List[Arch]:
-        """Each arch, blocks in random order replaced by the anchor's until it exceeds no limit."""
+        """Each arch; one that exceeds a limit takes over the anchor's blocks, in random order, until none."""
         blocks = [list(arch.canonical().blocks) for arch in archs]
         orders = [rng.permutation(len(own)) for own in blocks]
         for step in range(len(self.anchor.blocks)):
@@ -94,6 +118,7 @@ class Problem:
         return list(dict.fromkeys([self.anchor] + [largest] * bool(self.within([largest])[0])))
 
     def _infeasible(self) -> str:
+        """What to tell the user where no subnet is within the limits."""
         for name, limit in self.limits.items():
             arch = least_excess(self.space, self.costs, {name: limit})
             least = float(self.costs([arch])[name][0])
@@ -107,57 +132,7 @@ class Problem:
                 "raise the limits to that")
 
 
-def least_excess(space: Space, costs: Costs, limits: Mapping[str, float]) -> Arch:
-    """The smallest subnet if it is within the limits, else the one of least max(cost / limit).
-
-    Exact for costs that are sums over blocks, and for costs that grow with every choice. A measured
-    latency may do neither where neighbouring blocks share operations: then what `least_sum` cannot
-    better, from one subnet to the next.
-    """
-    def excess(arch: Arch) -> float:
-        found = costs([arch])
-        return max((float(found[name][0]) / limit for name, limit in limits.items()), default=0.0)
-
-    best = space.smallest().canonical()
-    while excess(best) > 1:
-        better = least_sum(space, costs, limits, best)
-        if excess(better) >= excess(best):
-            break
-        best = better
-    return best
-
-
-def least_sum(space: Space, costs: Costs, limits: Mapping[str, float], base: Arch) -> Arch:
-    """The arch of least max(cost / limit) if a cost is that of `base` plus what each block changes.
-
-    Dynamic programming, block after block, over the cost vectors that no other one beats.
-    """
-    def ratios(archs: Sequence[Arch]) -> np.ndarray:
-        found = costs(archs)
-        return np.stack([found[name] / limit for name, limit in limits.items()], axis=1)
-
-    origin = ratios([base])
-    totals, chosen = origin, [()]
-    for i, choices in enumerate(space.blocks):
-        distinct = choices.distinct()
-        changed = [Arch((*base.blocks[:i], block, *base.blocks[i + 1:])) for block in distinct]
-        sums = (totals[:, None] + ratios(changed) - origin).reshape(-1, len(limits))
-        kept = nondominated(sums)
-        chosen = [(*chosen[k // len(distinct)], distinct[k % len(distinct)]) for k in kept]
-        totals = sums[kept]
-    return Arch(chosen[int(totals.max(axis=1).argmin())])
-
-
-def nondominated(points: np.ndarray) -> np.ndarray:
-    """Indices of the rows (N, K) that no other row beats (less in one, in none more); each value once."""
-    order = np.lexsort(points.T[::-1])
-    kept = []
-    while order.size:
-        first, order = order[0], order[1:]
-        kept.append(first)
-        order = order[np.any(points[order] < points[first], axis=1)]
-    return np.array(kept)
-
+# Limits as text -----------------------------------------------------------------------------------
 
 def exact(value: float) -> str:
     """A cost as a limit that admits it: whole numbers in full, others rounded up in the fifth digit."""
@@ -182,9 +157,15 @@ def parse_limit(text: str) -> float:
 # Subnets of a problem -----------------------------------------------------------------------------
 
 def sample(problem: Problem, count: int, rng: np.random.Generator) -> List[Arch]:
-    """`count` distinct archs within the limits: the ends of the space, then uniform samples.
+    """Distinct subnets within the limits: the ends of the space, then uniform samples brought within them.
 
-    Fewer, where a thousand samples in a row bring no new one.
+    Args:
+        problem: What is searched.
+        count: How many, 1 or more.
+        rng: Draws them.
+
+    Returns:
+        `count` subnets; fewer where a thousand samples in a row bring no new one.
     """
     found, stale = dict.fromkeys(problem.ends()[:count]), 0
     while len(found) < count and stale < 1000:
@@ -196,7 +177,14 @@ def sample(problem: Problem, count: int, rng: np.random.Generator) -> List[Arch]
 
 
 def judge(problem: Problem, accuracy: Accuracy, archs: Sequence[Arch], generation: int = 0) -> List[Found]:
-    """Archs with their costs and accuracies."""
+    """Archs with their costs and accuracies.
+
+    Args:
+        problem: Gives the costs.
+        accuracy: Gives the top-1.
+        archs: The subnets.
+        generation: What `Found.generation` is to say.
+    """
     costs = problem.costs(archs)
     return [Found(arch, {name: float(values[i]) for name, values in costs.items()}, float(top1), generation)
             for i, (arch, top1) in enumerate(zip(archs, accuracy(archs)))]

@@ -1,4 +1,4 @@
-"""Spares NNabla a failing import in every call.
+"""Two module aliases that spare NNabla a failing import in every call.
 
 NNabla's Cython modules run `import nnabla` inside functions with Python 2's implicit relative
 rule: Python first looks for `nnabla.nnabla`, searches the disk, fails, and only then takes

@@ -1,4 +1,4 @@
-"""One interface for one process, MPI on the CPU and NCCL on CUDA.
+"""The processes of a run (ranks): one interface for one process, MPI on the CPU and NCCL on CUDA.
 
 A rank knows its number and can do two things with the others: average gradients, and add up arrays.
 Everything else is a case of adding: gathering is adding arrays that are zero but for one's own part.
@@ -13,7 +13,8 @@ import sys
 import traceback
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Iterable, List, Optional, Protocol, Sequence
+from types import TracebackType
+from typing import Any, Iterable, Optional, Protocol, Sequence, Type
 
 import nnabla as nn
 import numpy as np
@@ -23,6 +24,7 @@ from . import aliases
 
 SMALL = 1 << 14    # values: gradients of fewer share an MPI message
 MESSAGE = 1 << 20  # values in an NCCL message
+Callback = Any     # NNabla's own: what `Variable.backward` takes as communicator_callbacks
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
@@ -36,8 +38,7 @@ class Communicator(Protocol):
     rank: int
     size: int
 
-    def average_meanwhile(self, output: nn.Variable, variables: Iterable[nn.Variable]
-                          ) -> Optional[List[Callable[..., Any]]]:
+    def average_meanwhile(self, output: nn.Variable, variables: Iterable[nn.Variable]) -> Optional[Callback]:
         """What `output.backward` is to call back so that gradients are averaged on the way, or None."""
 
     def average_gradients(self, variables: Sequence[nn.Variable]) -> None:
@@ -77,7 +78,7 @@ class Single:
 class Mpi:
     """Ranks of `mpirun` on CPUs, through mpi4py."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         from mpi4py import MPI  # initialises MPI, so only under mpirun
         self._mpi, self._comm = MPI, MPI.COMM_WORLD
         self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
@@ -130,13 +131,14 @@ class Nccl(Mpi):
         self._nccl = C.MultiProcessCommunicator(context)
         self._nccl.init()
 
-    def average_meanwhile(self, output: nn.Variable, variables: Iterable[nn.Variable]):
+    def average_meanwhile(self, output: nn.Variable, variables: Iterable[nn.Variable]) -> Optional[Callback]:
         """A callback that sends each gradient as soon as it is known, while backward goes on.
 
         None where a parameter enters several functions, as it does with several subnets a step:
         NNabla sends a gradient when the first of them is done, and that is not all of it.
         """
-        trained, uses = {variable.grad for variable in variables}, Counter()
+        trained = {variable.grad for variable in variables}
+        uses: Counter[nn.NdArray] = Counter()
         output.visit(lambda f: uses.update(x.grad for x in f.inputs if x.grad in trained))
         if max(uses.values()) > 1:
             return None
@@ -188,8 +190,8 @@ def connect(device: str = "auto") -> Communicator:
 
 def stop_all_on_exception(comm: Communicator) -> None:
     """Let an exception that nobody catches stop every rank: the others would wait for this one for ever."""
-    def stop(*error) -> None:
-        traceback.print_exception(*error)
+    def stop(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
+        traceback.print_exception(kind, error, trace)
         sys.stderr.flush()
         comm.abort()
 
@@ -203,7 +205,16 @@ def one_of_several() -> bool:
 
 
 def require_agreement(comm: Communicator, what: str, value: str) -> None:
-    """OfaError on every rank unless all ranks give the same `value` of `what`."""
+    """Make sure that all ranks know the same.
+
+    Args:
+        comm: The ranks.
+        what: What `value` is, in words, plural.
+        value: This rank's.
+
+    Raises:
+        OfaError: On every rank, unless all ranks give the same value.
+    """
     own = np.frombuffer(hashlib.sha256(value.encode()).digest(), np.uint8).astype(np.float64)
     slots = np.zeros((comm.size, own.size))
     slots[comm.rank] = own

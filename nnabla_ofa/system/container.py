@@ -1,7 +1,7 @@
 """One container for networks and for training states: arrays with a description, and a checksum.
 
-A file is a text header, padded to a power of two, and an HDF5 file behind it (HDF5's user block),
-so that `head -3 FILE` describes it and `nnabla.load_parameters` reads its arrays:
+A file is a text header and an HDF5 file behind it. The header is padded to a power of two bytes (HDF5's
+user block). So `head -2 FILE` describes it, and `nnabla.load_parameters` reads its arrays:
 
     nnabla_ofa 1 <sha256 of all that follows the first line>
     {"kind": "network", "space": "K357_E0.6+0.8+1_D123", ...}
@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import BinaryIO, Collection, Dict, Tuple, Union
+from typing import Any, BinaryIO, Collection, Dict, Mapping, Tuple, Union
 
 import h5py
 import numpy as np
@@ -27,9 +27,10 @@ MAGIC = b"nnabla_ofa 1 "
 _FIRST_LINE = len(MAGIC) + 64 + 1
 
 Arrays = Dict[str, np.ndarray]
+Meta = Dict[str, Any]  # what describes the arrays, JSON-able
 
 
-def save(path: Location, arrays: Arrays, meta: dict, trained: Collection[str] = ()) -> None:
+def save(path: Location, arrays: Arrays, meta: Mapping[str, Any], trained: Collection[str] = ()) -> None:
     """Write a file, atomically.
 
     Args:
@@ -69,7 +70,7 @@ def is_container(path: Location) -> bool:
         raise OfaError(f"cannot read {path}: {error.strerror}") from error
 
 
-def load(path: Location) -> Tuple[Arrays, dict]:
+def load(path: Location) -> Tuple[Arrays, Meta]:
     """The arrays and meta of a file that `save` wrote; OfaError if it is missing or damaged."""
     try:
         content = Path(path).read_bytes()
@@ -93,31 +94,42 @@ def load(path: Location) -> Tuple[Arrays, dict]:
 def read_hdf5(source: Union[Location, BinaryIO]) -> Arrays:
     """All arrays of an HDF5 file (a path, or a file object), float32; ValueError if it is damaged.
 
-    HDF5 can have data elsewhere: in other files, which are not read, or nowhere at all.
+    HDF5 can have data elsewhere: in other files, which are not read, or nowhere at all. It makes room for
+    an array of any declared shape before it reads. So the arrays together may be no larger than the file.
     """
     arrays: Arrays = {}
+    left = 0  # bytes of the file that no array has claimed
 
-    def take(name: str, item) -> None:
+    def take(name: str, item: Union[h5py.Dataset, h5py.Group]) -> None:
+        nonlocal left
         if not isinstance(item, h5py.Dataset):
             return
         if not isinstance(name, str):  # as h5py gives what is not UTF-8
             raise ValueError(f"{name!r} is not a name")
         if item.dtype.kind != "f" or item.external or item.is_virtual or item.chunks:
             raise ValueError(f"{name} is not a plain array of numbers")
-        if item.nbytes != item.id.get_storage_size():
+        left -= item.nbytes
+        if item.nbytes != item.id.get_storage_size() or left < 0:
             raise ValueError(f"{name} of shape {item.shape} is not all there")
         arrays[name] = np.asarray(item[()], np.float32)
 
     try:
         with h5py.File(source, "r") as file:
+            left = file.id.get_filesize()
             file.visititems(take)
     except (OSError, RuntimeError, KeyError, TypeError, MemoryError) as error:  # as h5py puts it
         raise ValueError(f"HDF5: {error}") from error
     return arrays
 
 
-def require_kind(path: Location, meta: object, kind: str) -> None:
-    """OfaError unless a file's meta says that it holds a `kind`."""
+def require_kind(path: Location, meta: Meta, kind: str) -> None:
+    """OfaError unless a file says that it holds what is asked for.
+
+    Args:
+        path: The file, for the message.
+        meta: Its description; of a file that means harm it may be no dictionary.
+        kind: "network" or "checkpoint".
+    """
     found = meta.get("kind") if isinstance(meta, dict) else None
     if found != kind:
         raise OfaError(f"{path} holds a {found or 'unknown thing'}, not a {kind}: a run's networks are "

@@ -1,7 +1,7 @@
 """Files that are whole or absent, and folders that one run holds alone.
 
-Writing goes to a temporary file that replaces the old one only when it is complete and on disk. What a
-kill leaves of one is removed by the next run that holds the folder.
+Writing goes to a temporary file. It replaces the old file only when it is complete and on disk. A
+temporary file that a killed run leaves behind is removed by the next run that holds the folder.
 """
 
 from __future__ import annotations

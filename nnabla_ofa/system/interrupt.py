@@ -1,7 +1,8 @@
-"""Ctrl-C where it can end the program: between the functions that NNabla calls, never inside one.
+"""Ctrl-C (SIGINT) that waits until it can end the program in order.
 
-An exception that leaves a function which NNabla's C++ has called does not reach our code: NNabla prints
-it, goes on, and fails elsewhere.
+NNabla's C++ calls Python functions of ours (`kernels.functions`). An exception that leaves one of them does
+not reach our code: NNabla prints it, goes on, and fails elsewhere. So Ctrl-C takes effect between those
+functions, never inside one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ AGAIN = 0.01  # seconds
 
 @contextmanager
 def between_functions() -> Iterator[None]:
-    """SIGINT is a KeyboardInterrupt, as soon as none of `kernels.functions` is at work (main thread only)."""
+    """Meanwhile SIGINT raises KeyboardInterrupt as soon as none of those functions is at work.
+
+    For the main thread only, as Python's signals are.
+    """
     before = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
@@ -30,6 +34,7 @@ def between_functions() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:
+    """Raise, or try again soon if one of the functions is at work in `frame` or in a caller of it."""
     while frame is not None:
         if frame.f_globals.get("__name__") in INSIDE:
             threading.Timer(AGAIN, _thread.interrupt_main).start()

@@ -9,7 +9,7 @@ import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Any, Dict, Optional
 
 import numpy as np
 
@@ -18,8 +18,17 @@ from ..version import VERSION
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout, where there is one
 
 
-def describe_run(command: str, seed: int, ranks: int = 1) -> dict:
-    """How a run came about: command, seed, ranks, commit, versions, machine and date (UTC)."""
+def describe_run(command: str, seed: int, ranks: int = 1) -> Dict[str, Any]:
+    """How a run came about, for its record.
+
+    Args:
+        command: The command line.
+        seed: 0 or more.
+        ranks: How many processes of mpirun there were.
+
+    Returns:
+        "command", "seed", "ranks", "commit", "versions", "machine" and "date" (UTC), JSON-able.
+    """
     return {"command": command, "seed": seed, "ranks": ranks, "commit": commit(ROOT),
             "versions": versions(),
             "machine": {"cpu": cpu(), "cores": cores(), "gpu": gpu()},

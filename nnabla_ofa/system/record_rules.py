@@ -14,21 +14,23 @@ of a resumed run holds the epochs that were trained before.
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from typing import Any, Dict, Sequence, Tuple
 
 from ..errors import OfaError
 
+Record = Dict[str, Any]
 RUN_KEYS = ("kind", "recipe", "stage", "space", "seed", "command", "commit", "versions",
             "machine", "ranks", "date", "seconds", "settings")
 HISTORY_KEYS = ("epoch", "lr", "loss", "top1", "valid_top1", "seconds", "images_per_second")
 RESULT_KEYS = ("subnet", "image_size", "split", "images", "loss", "top1", "top5",
                "parameters", "macs")
 # The lists of rows that each kind must have; searches and benchmarks choose their own row keys.
-KINDS = {"train": {"history": HISTORY_KEYS}, "evaluate": {"results": RESULT_KEYS},
-         "finetune": {"history": HISTORY_KEYS, "results": RESULT_KEYS + ("when",)},
-         "search": {}, "benchmark": {}, "rank": {"results": ("subnet", "actual", "predicted")},
-         "agreement": {"results": ("subnet", "image_size", "predicted", "measured")},
-         "reliability": {"results": ("what", "times", "came_out", "lost")}}
+KINDS: Dict[str, Dict[str, Tuple[str, ...]]] = {
+    "train": {"history": HISTORY_KEYS}, "evaluate": {"results": RESULT_KEYS},
+    "finetune": {"history": HISTORY_KEYS, "results": RESULT_KEYS + ("when",)},
+    "search": {}, "benchmark": {}, "rank": {"results": ("subnet", "actual", "predicted")},
+    "agreement": {"results": ("subnet", "image_size", "predicted", "measured")},
+    "reliability": {"results": ("what", "times", "came_out", "lost")}}
 UNITS = {"macs": "MACs", "parameters": "parameters", "latency_ms": "ms of latency"}  # of costs in rows
 FRACTIONS = ("top1", "top5", "valid_top1")
 TEXTS = ("recipe", "stage", "command", "date", "subnet", "split", "when")
@@ -44,7 +46,10 @@ def check_name(key: str, name: str) -> None:
 
 
 def check(record: Any) -> None:
-    """OfaError naming the first key of a record that is missing, of a wrong type or out of range."""
+    """OfaError naming the first key of a record that is missing, of a wrong type or out of range.
+
+    record: of a file, so it may be anything.
+    """
     if not isinstance(record, dict) or record.get("kind") not in KINDS:
         kind = record.get("kind") if isinstance(record, dict) else record
         raise OfaError(f"kind={kind!r} of a record is not one of {', '.join(KINDS)}")
@@ -65,7 +70,7 @@ def check(record: Any) -> None:
             _check_types(row, f"{name}[{i}].")
 
 
-def _check_types(row: dict, where: str) -> None:
+def _check_types(row: Record, where: str) -> None:
     for key, value in row.items():
         if key == "valid_top1" and value is None:  # an epoch without validation
             continue

@@ -1,8 +1,9 @@
 """Records as files: one JSON file a run, in a stable layout.
 
-Every figure in README and results/ is read from such records (reports/), so that each number names
-its seed, commit, versions, machine and time. What a record holds is in record_rules.py. Its file is
-<folder>/<recipe>/<kind>-<name or stage>.json, with "-seed<S>" before .json for S > 0.
+A record says what a run did and found. Every figure in README and results/ is read from such records
+(reports/), so that each number names its seed, commit, versions, machine and time. What a record holds is
+in record_rules.py. Its file is <folder>/<recipe>/<kind>-<name or stage>.json, with "-seed<S>" before .json
+for S > 0.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import numpy as np
 
 from ..errors import OfaError
 from .files import Location, write_atomically
-from .record_rules import RUN_KEYS, check, check_name
+from .record_rules import RUN_KEYS, Record, check, check_name
 
 
-def relative_path(record: dict) -> Path:
+def relative_path(record: Record) -> Path:
     """Where a record lies under the records folder; "name" (optional) stands in for the stage."""
     name = record.get("name") or record["stage"]
     check_name("recipe", record["recipe"])
@@ -29,7 +30,7 @@ def relative_path(record: dict) -> Path:
     return Path(record["recipe"], f"{record['kind']}-{name}{seed}.json")
 
 
-def write(folder: Location, record: dict) -> Path:
+def write(folder: Location, record: Record) -> Path:
     """Write `record` under `folder`, whole or not at all, over an older one of the same run.
 
     Returns its path. Raises OfaError for a missing key, a value that is not finite, an accuracy
@@ -44,7 +45,7 @@ def write(folder: Location, record: dict) -> Path:
     return path
 
 
-def read(folder: Location) -> List[dict]:
+def read(folder: Location) -> List[Record]:
     """All records under `folder`, sorted by path; [] where there is no such folder.
 
     Raises OfaError, naming the file, for one that is broken, incomplete or in the wrong place.
@@ -64,7 +65,7 @@ def read(folder: Location) -> List[dict]:
     return records
 
 
-def to_text(record: dict) -> str:
+def to_text(record: Record) -> str:
     """The record as JSON in a stable order; history and results have one row a line."""
     keys = [key for key in ("name",) + RUN_KEYS if key in record]
     keys += sorted(set(record) - set(keys) - {"history", "results"})

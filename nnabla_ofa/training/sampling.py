@@ -10,12 +10,12 @@ With the sandwich rule (Yu & Huang, ICCV 2019) the largest and the smallest subn
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, List, Sequence, Tuple
+from typing import Callable, Iterator, List, Sequence, Tuple, cast
 
 import numpy as np
 
 from ..cost import CostModel
-from ..model import AnyNetwork
+from ..model import AnyNetwork, Network
 from ..nets import Arch, Space
 from .settings import Train
 
@@ -39,9 +39,9 @@ def draws(net: AnyNetwork, sizes: Sequence[int], settings: Train, steps: int,
     ends = [space.largest(), space.smallest()] if settings.sandwich else []
     count = settings.subnets_per_step - len(ends)
     evenly = fair(space, generator(0, "fair"))
-    costs = CostModel(net, 32) if settings.sampling == "cost" and not space.single() else None
+    costs = CostModel(cast(Network, net), 32) if settings.sampling == "cost" and not space.single() else None
     draw = {"uniform": space.sample, "fair": lambda rng: next(evenly),
-            "cost": lambda rng: by_cost(space, costs, rng)}[settings.sampling]
+            "cost": lambda rng: by_cost(space, cast(CostModel, costs), rng)}[settings.sampling]
     found: List[Draw] = []
     for step in range(steps):
         rng = generator(step, "draw")

@@ -103,7 +103,7 @@ class Stepper:
         loss = loss_gradients(outputs, labels, self.settings,
                               (self.scale.value if self.scale else 1) / accumulate,
                               teacher(images) if teacher else None)
-        top1 = np.mean([hits(y.d, labels) for y in outputs]) / len(labels)
+        top1 = float(np.mean([hits(y.d, labels) for y in outputs]) / len(labels))
         meanwhile = self.comm.average_meanwhile(sink, self.optimiser.variables.values()) if last else None
         sink.backward(clear_buffer=True, communicator_callbacks=meanwhile)
         if last and meanwhile is None:
@@ -117,7 +117,7 @@ class NotFinite(ArithmeticError):
     def __init__(self, loss: float, touched: Mapping[str, nn.Variable]):
         largest = {name: float(np.abs(v.g).max()) for name, v in touched.items()}
         finite = {name: value for name, value in largest.items() if np.isfinite(value)}
-        name = max(finite, key=finite.get, default=None)
+        name = max(finite, key=lambda name: finite[name], default="")
         bad = [name for name in largest if name not in finite]
         parts = [f"loss {loss:g}"]
         parts += [f"largest finite gradient {finite[name]:g} in {name}"] if finite else []

@@ -165,3 +165,16 @@ def test_pillow_decodes_at_a_fraction_as_opencv_does(tmp_path):
         with Image.open(photo.paths[0]) as image:
             image.draft("RGB", (size, size))
             assert np.array_equal(image, next(iter(open_backend("pillow")([view], size))))
+
+
+@pytest.mark.parametrize("limit", [700 * 800 - 1, 100])  # Pillow warns above it, and refuses the double
+def test_images_of_any_size_are_read(tmp_path, backend, limit, monkeypatch):
+    photo = dataset(tmp_path, {"a.jpg": picture(700, 800)})
+    views = [View(photo.paths[0], box, reducible) for reducible in (True, False)
+             for box in (lambda h, w: (0, 0, w, h), lambda h, w: (-9, 9, w, h))]
+    expected = list(backend(views, 96))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert np.array_equal(list(backend(views, 96)), expected)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert np.array_equal(list(backend(views, 96)), expected)
+    assert np.abs(np.array(list(open_backend("opencv")(views, 96)), int) - expected).mean() < TOLERANCE

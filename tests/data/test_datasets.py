@@ -189,7 +189,7 @@ def test_imagenet_with_flat_validation_images(tmp_path, test):
     root = imagenet(tmp_path, test)
     assert "have no labels; write" in message(root)
     labels = root / "val_label"
-    lines = ["ILSVRC2012_val_00000001.JPEG n02", "ILSVRC2012_val_00000003.JPEG 0"]
+    lines = ["ILSVRC2012_val_00000001.JPEG n02", "ILSVRC2012_val_00000003.JPEG n01"]
     labels.write_text("\n".join(lines))
     assert "1 images" in message(root) and "ILSVRC2012_val_00000002.JPEG" in message(root)
     labels.write_text("\n".join(lines + ["ILSVRC2012_val_00000002.JPEG n01"]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.evaluation.cache import Evaluations
+from nnabla_ofa.evaluation import Evaluations
 
 CONFIG = ofa.Xception(classes=4, widths=(40,) * 8, middle_blocks=2)
 ARCHS = CONFIG.space("K35_E1_D2").sample_distinct(4, np.random.default_rng(0))
@@ -72,11 +72,11 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 
 def test_two_ranks_know_the_same(mpirun, tmp_path):
     code = """if True:
-        import sys
-        sys.path.insert(0, "tests/evaluation")
+        import runpy, sys
+        from nnabla_ofa.evaluation import Evaluations
         from nnabla_ofa.system.comm import connect
-        from test_evaluations import ARCHS, Evaluations, top1
-        archs = ARCHS[:int(sys.argv[2])]
+        here = runpy.run_path("tests/evaluation/test_evaluations.py")
+        archs, top1 = here["ARCHS"][:int(sys.argv[2])], here["top1"]
         kept = Evaluations(sys.argv[1], {"weights": 1}, top1, connect("cpu"), chunk=1)
         print("same:", kept(archs, 16) == top1(archs, 16), flush=True)
         """

@@ -180,7 +180,7 @@ def test_without_its_packages_onnx_names_the_command(monkeypatch):
     with pytest.raises(ofa.OfaError, match="pip install --no-deps -r requirements-onnx.txt"):
         export.check("onnx", Path("a.onnx"))
     assert onnx_file.INSTALL in (ROOT / "requirements-onnx.txt").read_text()
-    assert onnx_file.INSTALL in (ROOT / "README.md").read_text()
+    assert onnx_file.INSTALL in (ROOT / "docs/export.md").read_text()
 
 
 def run(*command, folder=ROOT):

@@ -1,7 +1,14 @@
-"""Numbers and logits that any right implementation gives: costs of Xception41, logits of nnabla-nas."""
+"""Numbers and logits that any right implementation gives: costs of both families, logits of nnabla-nas.
+
+fixtures/golden/ has what these tests read: copies of files of others, and a small checkpoint that
+make_nnabla_nas.py makes with nnabla-nas itself. Where ../shared is there, the larger checkpoint of the whole
+nnabla-nas is read, too.
+"""
 
 import csv
+import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +16,8 @@ import pytest
 import nnabla_ofa as ofa
 from nnabla_ofa.model import network_cost
 
+GOLDEN = Path(__file__).resolve().parents[1] / "fixtures/golden"
+NAS = "nnabla_nas_xception_small"
 SUBNET = ("XP1 7x7 2, XP1 3x3 3, XP1 7x7 3, XP0.8 3x3 3, XP0.6 3x3 3, XP1 5x5 2, XP0.6 7x7 3, "
           "XP0.6 7x7 2")
 SPACES = {"SearchNet full K357 E.6.8.1 D123": "K357_E0.6+0.8+1_D123",
@@ -27,9 +36,13 @@ def golden_cost(row):
     return net.cost(SUBNET if name.startswith("seed") else name.replace(" x8", ""), size)
 
 
-def test_costs_equal_the_golden_table(shared):
-    with open(shared / "golden" / "golden_ofa_xception.csv") as file:
-        rows = list(csv.DictReader(file))
+def golden_rows(name):
+    with open(GOLDEN / name, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_costs_equal_the_golden_table():
+    rows = golden_rows("golden_ofa_xception.csv")
     assert len(rows) > 40
     for row in rows:
         cost = golden_cost(row)
@@ -39,15 +52,43 @@ def test_costs_equal_the_golden_table(shared):
         assert cost.activations == int(row["conv_fc_acts"]), row
 
 
+def test_costs_of_resnet20_equal_the_golden_table():
+    rows = golden_rows("golden_resnet20_channel.csv")
+    assert len(rows) > 10
+    for row in rows:
+        config = ofa.ResNet20(classes=int(row["num_classes"]), shortcut=row["shortcut"])
+        cost = ofa.Network(config, config.space("C4-16_C4-32_C4-64")).cost(row["encoding"], 32)
+        assert (cost.parameters, cost.macs) == (int(row["trainable_params"]), int(row["macs_32x32"])), row
+
+
+@pytest.mark.parametrize("name", ["golden_ofa_xception.csv", "golden_resnet20_channel.csv",
+                                  "cvpr2021_nas_track1_500.json"])
+def test_copies_are_as_they_came(shared, name):
+    assert (GOLDEN / name).read_bytes() == (shared / "golden" / name).read_bytes()
+
+
+@pytest.fixture(params=["fixtures", "shared"])
+def golden(request):
+    """The folder of a checkpoint of nnabla-nas."""
+    return GOLDEN if request.param == "fixtures" else request.getfixturevalue("shared") / "golden"
+
+
 @pytest.fixture()
-def nas(shared):
+def checkpoint(golden, tmp_path):
+    """The checkpoint in it, and what it must be told to be read."""
+    about, path = json.loads((golden / f"{NAS}.json").read_text()), golden / f"{NAS}.h5"
+    if not path.exists():
+        path = tmp_path / f"{NAS}.h5"
+        path.write_bytes(gzip.decompress((golden / f"{NAS}.h5.gz").read_bytes()))
+    return path, {"widths": about["widths"], "classes": about["num_classes"]}
+
+
+@pytest.fixture()
+def nas(golden, checkpoint):
     """The golden nnabla-nas supernet, its input, its subnets and their logits."""
-    golden = shared / "golden"
-    about = json.loads((golden / "nnabla_nas_xception_small.json").read_text())
-    net = ofa.load(golden / "nnabla_nas_xception_small.h5", widths=about["widths"],
-                   classes=about["num_classes"])
-    data = np.load(golden / "nnabla_nas_xception_small_logits.npz")
-    return net, data["input"], [str(g) for g in data["genotypes"]], data["logits"]
+    path, settings = checkpoint
+    data = np.load(golden / f"{NAS}_logits.npz")
+    return ofa.load(path, **settings), data["input"], [str(g) for g in data["genotypes"]], data["logits"]
 
 
 def relative(a, b):
@@ -72,9 +113,10 @@ def test_nnabla_nas_checkpoint_round_trip(nas, tmp_path):
         assert np.array_equal(array, again[name]), name
 
 
-def test_foreign_checkpoint_needs_its_widths(shared):
-    path = shared / "golden" / "nnabla_nas_xception_small.h5"
+def test_foreign_checkpoint_needs_its_widths(checkpoint):
+    path, settings = checkpoint
     with pytest.raises(ofa.OfaError, match="widths"):
         ofa.load(path)
+    *widths, last = settings["widths"]
     with pytest.raises(ofa.OfaError, match="wrong shape"):
-        ofa.load(path, widths=[8, 16, 24, 32, 64, 80, 96, 136], classes=10)
+        ofa.load(path, widths=[*widths, last + 8], classes=10)

@@ -1,10 +1,10 @@
 """The ablations: variants that differ in what they say and in nothing else, and their page."""
 
+import ablations
 import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from benchmarks import ablations
 from nnabla_ofa.experiment.parse import load_recipe
 from nnabla_ofa.reports.pages import ablations as pages
 from nnabla_ofa.reports.pages.markdown import table

@@ -1,5 +1,7 @@
 """The accuracy predictor: honest errors, samples of the right network, no silent nonsense."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from nnabla_ofa.formats.subnets import read_subnets
 from nnabla_ofa.nets.elastic.resnet20 import ResNet20
 from nnabla_ofa.search.predictor import Predictor, Sample, draw, measured
 
+CHALLENGE = Path(__file__).resolve().parents[1] / "fixtures/golden/cvpr2021_nas_track1_500.json"
 XCEPTION = ofa.Xception(classes=4, width_mult=0.02, middle_blocks=3, stem_stride=1)
 
 
@@ -86,10 +89,10 @@ def test_an_additive_accuracy_is_learned(config, space):
     assert predictor.agreement.kendall_tau > 0.6 and len(predictor.predicted) == 160
 
 
-def test_real_subnets_are_ordered_better_than_by_their_size(shared):
+def test_real_subnets_are_ordered_better_than_by_their_size():
     """Accuracies of 500 trained ResNet20s on CIFAR-100 (CVPR 2021 lightweight NAS challenge, track 1)."""
     net = network(ResNet20(classes=100), "C4-16_C4-32_C4-64")
-    subnets = read_subnets(shared / "golden/cvpr2021_nas_track1_500.json", net.config).values()
+    subnets = read_subnets(CHALLENGE, net.config).values()
     samples = [Sample(subnet.arch, 32, subnet.accuracy) for subnet in subnets]
     predictor, unseen = Predictor(net, samples[:200]), samples[200:]
     archs, truth = [sample.arch for sample in unseen], [sample.top1 for sample in unseen]

@@ -1,6 +1,7 @@
 """Files of subnets with accuracies, and rank correlations with them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from nnabla_ofa.formats import subnets as ranking
 from nnabla_ofa.reports.pages import ranking as ranking_page
 from nnabla_ofa.search.ranking import rows as rows_of
 
+CHALLENGE = Path(__file__).resolve().parents[1] / "fixtures/golden/cvpr2021_nas_track1_500.json"
 CONFIG = ofa.ResNet20(classes=100)
 NET = ofa.Network(CONFIG, CONFIG.space("C4-16_C4-32_C4-64"))
 
 
-def test_the_challenge_file_and_its_baselines(shared):
-    subnets = ranking.read_subnets(shared / "golden/cvpr2021_nas_track1_500.json", CONFIG)
+def test_the_challenge_file_and_its_baselines():
+    subnets = ranking.read_subnets(CHALLENGE, CONFIG)
     actual = [subnet.accuracy for subnet in subnets.values()]
     rows = rows_of(NET, subnets, actual, 32)
     assert len(subnets) == 500

@@ -14,17 +14,10 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.evaluation.cache import Evaluations
+from nnabla_ofa.evaluation import Evaluations
 from nnabla_ofa.search.methods import METHODS, all_archs, search
-from nnabla_ofa.search.problem import (
-    Problem,
-    cost_function,
-    exact,
-    least_excess,
-    nondominated,
-    pareto,
-    parse_limit,
-)
+from nnabla_ofa.search.nearest import least_excess, nondominated
+from nnabla_ofa.search.problem import Problem, cost_function, exact, pareto, parse_limit
 from nnabla_ofa.system import records
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Iterator, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class ResNet20:
     bn_eps: float = 1e-5
     bn_decay: float = 0.9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(self, "net", {
             "family": (self.family == "resnet20", "resnet20"),
             "classes": (self.classes >= 1, "1 or more"),
@@ -149,8 +149,8 @@ class ResNet20:
         Raises OfaError when `arch` is outside `space`.
         """
         space.check(arch)
-        a = [width.channels for width in arch.blocks]
-        stored = [choices.values for choices in space.blocks]
+        a = [width.channels for width in cast(Sequence[Width], arch.blocks)]
+        stored = [choices.values for choices in cast(Sequence[Widths], space.blocks)]
         stem = ConvBn("stem", 3, a[0], 3, relu_out=True, full_out=stored[0][-1],
                       segments=stored[0], writes="trunk/0")
         return (stem, *(self.block(k, a[2 * k:2 * k + 3], stored[2 * k:2 * k + 3]) for k in range(9)),
@@ -169,7 +169,8 @@ class ResNet20:
         name, stride = f"blocks/{k}", 2 if k in (3, 6) else 1
         reads, middle, writes = f"trunk/{max(k - 1, 0) // 3}", f"{name}/middle", f"trunk/{k // 3}"
 
-        def conv(part: str, i: int, o: int, kernel: int, stride: int, relu: bool, takes: str, gives: str):
+        def conv(part: str, i: int, o: int, kernel: int, stride: int, relu: bool, takes: str, gives: str
+                 ) -> ConvBn:
             return ConvBn(f"{name}/{part}", widths[i], widths[o], kernel, stride, relu,
                           stored[i][-1], stored[o][-1], stored[o], takes, gives)
 

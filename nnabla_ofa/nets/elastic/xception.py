@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Block:
 
     SEPARATOR = ", "
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, allowed in (("kernel", KERNELS), ("expand", EXPANDS), ("depth", DEPTHS)):
             if getattr(self, name) not in allowed:
                 raise OfaError(f"{name}={getattr(self, name)} of a block is not one of {allowed}")
@@ -92,7 +92,7 @@ class Choices:
 
     def draw(self, rng: np.random.Generator) -> Block:
         """Kernel, expand ratio and depth, each uniform."""
-        return Block(*(options[rng.integers(len(options))]
+        return Block(*(options[rng.integers(len(options))]  # type: ignore[arg-type]
                        for options in (self.kernels, self.expands, self.depths)))
 
     @staticmethod
@@ -134,7 +134,7 @@ class Xception:
     bn_eps: float = 1e-5
     bn_decay: float = 0.9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "entry_strides", tuple(self.entry_strides))
         require(self, "net", {
@@ -173,9 +173,10 @@ class Xception:
         if match is None:
             raise OfaError(f"search space {name!r} is not of the form K<kernels>_E<expands>_D<depths>, "
                            "for example K357_E0.6+0.8+1_D123")
-        values = {"kernels": tuple(int(k) for k in match["kernels"]),
-                  "expands": tuple(float(e) for e in match["expands"].split("+")),
-                  "depths": tuple(int(d) for d in match["depths"])}
+        values: Dict[str, Tuple[Any, ...]] = {
+            "kernels": tuple(int(k) for k in match["kernels"]),
+            "expands": tuple(float(e) for e in match["expands"].split("+")),
+            "depths": tuple(int(d) for d in match["depths"])}
         for key, allowed in (("kernels", KERNELS), ("expands", EXPANDS), ("depths", DEPTHS)):
             unknown = [v for v in values[key] if v not in allowed]
             if unknown or values[key] != tuple(sorted(set(values[key]))):
@@ -191,7 +192,7 @@ class Xception:
         """
         space.check(arch)
         w = tuple(make_divisible(width * self.width_mult) for width in self.widths)
-        middle = tuple(middle_block(f"middle/{i}", w[4], choices, block)
+        middle = tuple(middle_block(f"middle/{i}", w[4], cast(Choices, choices), cast(Block, block))
                        for i, (choices, block) in enumerate(zip(space.blocks, arch.blocks)))
         return (ConvBn("stem/0", 3, w[0], 3, self.stem_stride, relu_out=True),
                 ConvBn("stem/1", w[0], w[1], 3, relu_out=True),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Collection
 
 from matplotlib.figure import Figure
 
 from .style import COLOURS, GREY, panels
 
 
-def agreement_figure(predicted: Sequence[float], measured: Sequence[float], what: str, title: str) -> Figure:
+def agreement_figure(predicted: Collection[float], measured: Collection[float], what: str, title: str
+                     ) -> Figure:
     """A point a subnet, and the line on which both are equal.
 
     Args:

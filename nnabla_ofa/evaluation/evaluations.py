@@ -1,0 +1,66 @@
+"""Top-1 of subnets on images held out of training: each is measured once, then known.
+
+Searches, rankings and samples of one network on the same images share what is known. It is kept in a
+file (cache.py), so that a run which was killed goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Callable, Dict, List, Sequence, Tuple
+
+from ..nets import Arch
+from ..system.comm import Communicator, Single, require_agreement
+from ..system.files import Location
+from . import cache
+
+
+class Evaluations:
+    """(archs, image size in pixels) -> top-1 of each, a fraction; what is known is not measured again.
+
+    Args:
+        folder: Where the files are, one for each identity.
+        identity: What the figures belong to: the network (`cache.network_identity`) and the images.
+        measure: (archs, image size) -> top-1 of each. It is called with new subnets only.
+        comm: The ranks. All ask for the same, and know the same.
+        chunk: How many subnets `measure` gets at a time, 1 or more. A run that is killed loses those
+            that it was measuring.
+
+    Attributes:
+        known: (canonical name of a subnet, image size) -> top-1.
+        path: The file of this identity.
+
+    Raises:
+        OfaError: The file is damaged, or the ranks know different things.
+    """
+
+    def __init__(self, folder: Location, identity: cache.Identity,
+                 measure: Callable[[Sequence[Arch], int], Sequence[float]],
+                 comm: Communicator = Single(), chunk: int = 25):
+        self.identity = json.loads(json.dumps(identity))  # as a file has it
+        self.path = Path(folder) / f"evaluated-{zlib.crc32(cache.line(self.identity).encode()):08x}.jsonl"
+        self._measure, self._comm, self._chunk = measure, comm, chunk
+        self.known: Dict[Tuple[str, int], float] = {}
+        if self.path.exists():
+            found, known = cache.read(self.path)
+            if found != self.identity:
+                raise cache.damaged(self.path, "its first line is of other weights or images")
+            self.known.update(known)
+        require_agreement(comm, "evaluated subnets", repr(self.known))  # before rank 0 writes more
+
+    def __call__(self, archs: Sequence[Arch], image_size: int) -> List[float]:
+        keys = [(str(arch.canonical()), image_size) for arch in archs]
+        new = {key: arch for key, arch in zip(keys, archs) if key not in self.known}
+        for start in range(0, len(new), self._chunk):
+            part = list(new)[start:start + self._chunk]
+            top1 = self._measure([new[key] for key in part], image_size)
+            self.known.update(zip(part, map(float, top1)))
+            if self._comm.rank == 0:
+                cache.write(self.path, self.identity, self.known)
+        return [self.known[key] for key in keys]
+
+    def count(self, image_size: int) -> int:
+        """How many subnets are known at an image size."""
+        return sum(size == image_size for _, size in self.known)
