@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn, Optional, Sequence
 
 from .commands import COMMANDS, command
-from .experiment.terminal import flush, replace_closed_streams
+from .experiment.terminal import flush, prepare_streams
 
 
 def run(name: str, argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
@@ -25,7 +25,7 @@ def run(name: str, argv: Optional[Sequence[str]] = None, prog: Optional[str] = N
         argv: Its arguments (default: the process's).
         prog: What its help calls it (default: the process's file).
     """
-    replace_closed_streams()
+    prepare_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where SIGINT is ignored (nohup)
         signal.signal(signal.SIGINT, leave)
     try:
@@ -51,7 +51,7 @@ def main() -> None:
     if name in COMMANDS:
         run(name, sys.argv[2:], prog=f"python -m nnabla_ofa {name}")
         return
-    replace_closed_streams()
+    prepare_streams()
     width = max(map(len, COMMANDS))
     lines = [f"  {own.ljust(width)}  {text}" for own, text in COMMANDS.items()]
     usage = "\n".join(["usage: python -m nnabla_ofa COMMAND ...   (COMMAND --help: its arguments)", *lines])

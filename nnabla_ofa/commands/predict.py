@@ -30,6 +30,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Se
 import numpy as np
 
 from ..data import Data, Dataset
+from ..data.datasets import printable
 from ..data.decode import UnreadableImage
 from ..data.unreadable import Unreadable
 from ..errors import OfaError
@@ -38,7 +39,6 @@ from ..experiment.command import Command
 from ..experiment.options import WeightsOptions, add_options, at_least, check_kernels, open_network
 from ..experiment.parse import from_settings
 from ..experiment.recipe import Recipe
-from ..experiment.terminal import one_line
 from ..formats import load
 from ..model import AnyNetwork, Frozen
 from ..nets import Arch
@@ -209,7 +209,7 @@ def predictions(net: AnyNetwork, images: Images, size: int, names: Sequence[str]
     for _, batch, places in images.batches(size):
         for place, scores in zip(places, logits_of(batch).astype(np.float64)):
             if not np.isfinite(scores).all():
-                raise OfaError(f"{one_line(paths[place])}: the scores are not finite, as of a network whose "
+                raise OfaError(f"{printable(paths[place])}: the scores are not finite, as of a network whose "
                                "training has diverged")
             shares = np.exp(scores - scores.max())
             shares /= shares.sum()
@@ -237,7 +237,7 @@ def main(options: Options, comm: Communicator) -> None:
     images = Images(dataset, places, data.augment, batch, data.workers, data.backend)
     show(predictions(alone, images, size, names, options.top), options.json)
     for path in dict.fromkeys(path for path in options.images if path in unreadable.errors):
-        print(f"error: {one_line(str(unreadable.errors[path]))}", file=sys.stderr, flush=True)
+        print(f"error: {printable(str(unreadable.errors[path]))}", file=sys.stderr, flush=True)
     if unreadable.errors:
         sys.exit(2)
 
@@ -249,7 +249,7 @@ def show(found: Iterable[Prediction], in_json: bool) -> None:
         return
     for one in found:
         for _, name, share in one.classes:
-            print(one_line(one.image), f"{share:.4f}", one_line(name), sep="\t", flush=True)
+            print(printable(one.image), f"{share:.4f}", printable(name), sep="\t", flush=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""What a terminal is given, and what becomes of it when nobody takes it.
+"""The standard streams of a command: what they take, and what becomes of it when nobody reads it.
 
 This file imports nothing but Python's own: it serves before NNabla is there.
 """
@@ -6,25 +6,25 @@ This file imports nothing but Python's own: it serves before NNabla is there.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import TextIO
 
 
-def one_line(text: str) -> str:
-    """`text` with everything escaped that a terminal does not show as a character: line ends, control codes
-    and bytes of a path that are not UTF-8."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def prepare_streams() -> None:
+    """Make the standard streams take whatever is printed.
 
-
-def replace_closed_streams() -> None:
-    """The null device in place of each standard stream that the process was started without (`>&-`).
-
-    Python has None there, and the next file that is opened would be written to as standard output.
+    The null device stands in for each one that the process was started without (`>&-`): Python has None
+    there, and the next file that is opened would be written to as standard output. What a stream's encoding
+    lacks is escaped: a path or a class name ends no run.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def flush(stream: TextIO) -> None:

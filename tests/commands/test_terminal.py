@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.experiment.terminal import one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ["runners/train.py", "--recipe", "tests/tiny.yaml", "--search-space", "K7_E1_D3"]
@@ -38,8 +40,8 @@ def run(*command, closed=None, **options):
             os.close(number)
 
     done = subprocess.run([sys.executable, *map(str, command)], cwd=str(ROOT), stdin=subprocess.DEVNULL,
-                          timeout=120, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          preexec_fn=close, **options)
+                          timeout=120, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=close,
+                          **{"text": True, **options})
     return done.returncode, done.stdout, said(done.stderr)
 
 
@@ -116,6 +118,19 @@ def test_a_full_disk_behind_standard_output_is_an_error(command):
     assert (done.returncode, errors) == (2, ["error: writing: No space left on device"])
 
 
-def test_one_line_shows_what_a_terminal_cannot():
-    assert one_line("plain d\xe9j\xe0 vu \u732b") == "plain d\xe9j\xe0 vu \u732b"
-    assert one_line("a\nb\tc\r\x1b[0m\x7f\udce9\u202e") == "a\\nb\\tc\\r\\x1b[0m\\x7f\\udce9\\u202e"
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1:strict", "utf-8:strict",
+                                      "ascii:surrogateescape"])
+def test_text_that_a_terminal_lacks_is_escaped(tmp_path, encoding):
+    """In the path of the data, as bytes that are not UTF-8, and in the names of classes."""
+    data = tmp_path / os.fsdecode(b"donn\xe9es \xe2\x82\xac")
+    for split in ("train", "val"):
+        for name in ("d\xe9j\xe0", "\u732b"):
+            (data / split / name).mkdir(parents=True)
+            for i in range(3):
+                cv2.imwrite(str(tmp_path / "image.png"), np.full((8, 8, 3), 50 * i, np.uint8))
+                shutil.copy(str(tmp_path / "image.png"), str(data / split / name / f"{i}.png"))
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    status, out, err = run("runners/data.py", "check", "--data", data, env=environment, encoding="latin-1")
+    assert status == 0 and "6 training images" in out, err
+    absent = run("runners/data.py", "check", "--data", data / "absent", env=environment, encoding="latin-1")
+    assert absent[0] == 2 and len(absent[2]) == 1 and "absent" in absent[2][0], absent
