@@ -22,7 +22,6 @@ from ..data.sheet import contact_sheet
 from ..errors import OfaError
 from ..experiment.command import Command
 from ..experiment.options import RunOptions, add_run_options, at_least, choose_recipe, data_of_environment
-from ..experiment.terminal import one_line
 from ..system.comm import Communicator
 
 LISTED = 10  # of this many unreadable or equal images and of classes the report says more
@@ -128,9 +127,9 @@ def show_data(options: Options) -> None:
 def caption(label: np.ndarray, classes: Sequence[str]) -> str:
     """A label's class; of mixed targets, a float a class, the shares: "60% cat 40% dog"."""
     if np.ndim(label) == 0:
-        return one_line(classes[int(label)])
+        return classes[int(label)]
     shares = np.argsort(-label, kind="stable")[:np.count_nonzero(label)]
-    return " ".join(f"{label[i]:.0%} {one_line(classes[i])}" for i in shares)
+    return " ".join(f"{label[i]:.0%} {classes[i]}" for i in shares)
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
