@@ -110,7 +110,7 @@ def report(options: Options, run: Run, net: Network, outcome: Outcome, record: O
     path = run.output / "search" / f"{options.name or 'search'}.html"
     if record:
         pictures = search_report.pictures(record["search"], net.space, *outcome)
-        write_atomically(path, search_report.page(record, pictures).encode())
+        write_atomically(path, search_report.page(record, pictures).encode("utf-8", "backslashreplace"))
     run.say(f"report: {path}")
 
 

@@ -71,7 +71,7 @@ def main(options: Options, comm: Communicator) -> None:
         pages.update(headline.readme(ROOT / "README.md", found))
     if options.check:
         sys.exit(check(options, pages, len(made)))
-    files = {name: text.encode("utf-8") for name, text in pages.items()}
+    files = {name: text.encode("utf-8", "backslashreplace") for name, text in pages.items()}
     if not options.no_plots:
         files.update(pictures(found))
     options.output.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,8 @@ def _native_target() -> str:
 
 def _cache_folders() -> Iterator[Path]:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    yield Path(base) / "nnabla_ofa"
+    if os.path.isabs(base):  # "~" stays where neither HOME nor the user's entry names a folder
+        yield Path(base) / "nnabla_ofa"
     yield Path(tempfile.gettempdir()) / f"nnabla_ofa-{os.getuid()}"
 
 
@@ -93,11 +94,13 @@ def _compile(compiler: str, extra: List[str], source: Path, target: Path) -> Non
             os.remove(temporary)
 
 
-def _library_file() -> Path:
-    """The library for this machine, compiled if the cache lacks it.
+def _library() -> ctypes.CDLL:
+    """The library for this machine, compiled if no cache folder has it.
+
+    A folder that is full, without inodes or mounted noexec cannot serve: then the next one is tried.
 
     Raises:
-        OfaError: there can be none; the message says why.
+        OfaError: there can be none; the message says why, of each folder.
     """
     compiler = next(filter(None, map(shutil.which, ("gcc", "clang", "cc"))), None)
     if compiler is None:
@@ -111,16 +114,17 @@ def _library_file() -> Path:
     key = hashlib.sha256(version + repr((_FLAGS, _TUNING, extra, _native_target())).encode())
     for name in _SOURCES:
         key.update((here / name).read_bytes())
-    folder = next(filter(_is_mine, _cache_folders()), None)
-    if folder is None:
-        raise OfaError("no private, writable cache folder: set XDG_CACHE_HOME to one")
-    target = folder / f"fused-{key.hexdigest()[:24]}.so"
-    if not target.exists():
+    reasons = []
+    for folder in filter(_is_mine, _cache_folders()):
+        target = folder / f"fused-{key.hexdigest()[:24]}.so"
         try:
-            _compile(compiler, extra, here / "fused.c", target)
+            if not target.exists():
+                _compile(compiler, extra, here / "fused.c", target)
+            return ctypes.CDLL(str(target))
         except (OfaError, OSError) as error:
-            raise OfaError(f"{compiler} cannot compile the kernels: {str(error).strip()}") from error
-    return target
+            reasons.append(f"{compiler} cannot compile the kernels into {folder}, or they cannot be loaded "
+                           f"from there: {str(error).strip()}")
+    raise OfaError("; ".join(reasons) or "no private, writable cache folder: set XDG_CACHE_HOME to one")
 
 
 def _spin_briefly() -> None:
@@ -137,14 +141,10 @@ def _spin_briefly() -> None:
 @lru_cache(maxsize=None)
 def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
     """The library and None, or None and the reason why there is none. May set GOMP_SPINCOUNT."""
-    try:
-        target = _library_file()
-    except OfaError as error:
-        return None, str(error)
     _spin_briefly()
     try:
-        library = ctypes.CDLL(str(target))
-    except OSError as error:
+        library = _library()
+    except OfaError as error:
         return None, str(error)
     size, address = ctypes.c_long, ctypes.c_void_p
     library.arrange.restype = library.weight_size.restype = size

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any, List
 
@@ -19,6 +20,9 @@ import numpy as np
 from ..errors import OfaError
 from .files import Location, write_atomically
 from .record_rules import RUN_KEYS, Record, check, check_name
+
+# What Python makes of bytes in a file's name that are not UTF-8; JSON can hold them escaped.
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def relative_path(record: Record) -> Path:
@@ -41,7 +45,7 @@ def write(folder: Location, record: Record) -> Path:
     path = Path(folder) / relative_path(record)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a run that was killed here
         leftover.unlink()
-    write_atomically(path, to_text(record).encode("utf-8"))
+    write_atomically(path, _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", to_text(record)).encode())
     return path
 
 

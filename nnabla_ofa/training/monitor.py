@@ -52,12 +52,16 @@ def _open_series(folder: Path, name: str, first_step: int) -> MonitorSeries:
 
 
 def _tensorboard_writer(folder: Path):
-    """nnabla-nas's SummaryWriter; None, with one warning logged, where it cannot be imported."""
+    """nnabla-nas's SummaryWriter; None, with one warning logged, where it cannot serve."""
     try:
+        str(folder).encode()  # TensorBoard's file names are text
         with warnings.catch_warnings():
             # nnabla.utils.profiler, imported on the way, warns when it is compiled.
             warnings.simplefilter("ignore")
             from nnabla_nas.utils.tensorboard import SummaryWriter
+    except UnicodeEncodeError:
+        logger.warning(f"no TensorBoard events in {str(folder)!r}, a name that is not UTF-8")
+        return None
     except (ImportError, TypeError) as error:  # TypeError: a protobuf that its messages do not fit
         logger.warning(f"no TensorBoard events ({error}): pip install nnabla-nas tensorboard")
         return None

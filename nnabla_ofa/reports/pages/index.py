@@ -101,4 +101,4 @@ def differing(pages: Mapping[str, str], folder: Union[str, Path]) -> List[str]:
     """Names of the pages whose file under `folder` is absent or differs."""
     files = {name: Path(folder) / name for name in pages}
     return [name for name, path in files.items()
-            if not path.is_file() or path.read_bytes() != pages[name].encode("utf-8")]
+            if not path.is_file() or path.read_bytes() != pages[name].encode("utf-8", "backslashreplace")]
