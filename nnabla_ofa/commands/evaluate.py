@@ -47,7 +47,7 @@ def subnets_named(options: Options, recipe: Recipe, net: AnyNetwork) -> List[Arc
 
 def main(options: Options, comm: Communicator) -> None:
     """Evaluate the subnets and write a record."""
-    net, run = open_network(options, comm)
+    net, run = open_network(options, comm, test_alone=True)
     start = time.time()
     rows = run.lab.rows(net, subnets_named(options, run.recipe, net), options.split, say=run.say)
     run.record("evaluate", net.info.get("stage", "network"), net.info.get("space", ""), [], rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Mapping, Optional, Tuple
+from typing import Optional, Tuple
 
 from ..errors import require
 from .augment import Augment
@@ -62,14 +62,3 @@ class Data:
         train, test = open_dataset(str(self.source), self.max_unreadable, test_fraction=self.test_fraction,
                                    partial=partial)
         return replace(train, balance=self.balance), test
-
-
-LATER = ("test_fraction", "balance")  # settings that are younger than some files that hold settings
-
-
-def without_later_defaults(values: Mapping[str, Any]) -> Dict[str, Any]:
-    """A recipe's `data` as plain values, with those of LATER only that are set.
-
-    So what files of before hold is equal to what is made of the same recipe today.
-    """
-    return {key: value for key, value in values.items() if key not in LATER or value != getattr(Data, key)}

@@ -8,6 +8,7 @@ from typing import Dict, List, NamedTuple, Tuple
 # Of formats that decode.py reads. The format itself is taken from a file's content.
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
               ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
+BROKEN = "links to nothing"
 _KINDS = 6  # of left-out files that a line names
 
 
@@ -93,9 +94,6 @@ def _kind(entry: os.DirEntry) -> str:
         return BROKEN
     suffix = os.path.splitext(name)[1].lower()
     return f"{suffix} files" if suffix else "files without a suffix"
-
-
-BROKEN = "links to nothing"
 
 
 def image_files(folder: str, notes: Notes, above: Tuple[str, ...] = ()) -> List[str]:

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..data import Dataset, Key, calibration_indices, split
+from ..data import Dataset, Key, calibration_draw, split
 from ..data.decode import UnreadableImage
 from ..errors import OfaError
 from ..evaluation import Images, Result, calibrate, evaluate_archs
@@ -44,15 +44,21 @@ class Lab:
     content: Tuple[int, int]
 
     @classmethod
-    def open(cls, recipe: Recipe, seed: int, comm: Communicator) -> "Lab":
-        """Open the recipe's data. Raises OfaError for data that do not fit, or that ranks see differently."""
+    def open(cls, recipe: Recipe, seed: int, comm: Communicator, test_alone: bool = False) -> "Lab":
+        """Open the recipe's data. Raises OfaError for data that do not fit, or that ranks see differently.
+
+        test_alone: whether test images alone will do. `train`, `valid` and `calibration` may then be empty.
+        """
         data = recipe.data
-        everything, test = data.open()
-        train, valid = split(everything, data.held_out, seed)
+        everything, test = data.open(partial=test_alone)
+        if not len(test):
+            raise OfaError(f"data: {data.source} has no test images ({test.summary})")
+        train, valid = split(everything, data.held_out, seed) if len(everything) else (everything, everything)
         if data.train_images and data.train_images < len(train):
             _, train = split(train, data.train_images / len(train), seed)
         for dataset, what in ((valid, "images that are held out of training"), (test, "test images")):
-            require_one_readable(dataset, what)
+            if len(dataset):
+                require_one_readable(dataset, what)
         lab = cls(recipe, seed, comm, everything.classes, train, _images(recipe, valid),
                   _images(recipe, test), _calibration(recipe, train, data.calibration_images, seed),
                   (images_checksum(train, comm), images_checksum(valid, comm)))
@@ -80,9 +86,15 @@ class Lab:
     def judge(self, net: AnyNetwork, archs: Sequence[Optional[Arch]], size: int, on: str = "test"
               ) -> List[Result]:
         """Results of archs at `size` pixels on the "test" or "valid" images."""
+        images = {"test": self.test, "valid": self.valid}[on]
         calibration = None if self.recipe.train.running_statistics else self.calibration
-        return evaluate_archs(net, archs, size, calibration, {"test": self.test, "valid": self.valid}[on],
-                              self.comm)
+        if not len(self.train) and calibration:
+            if not net.space.single() or on != "test":
+                raise OfaError(f"data: {self.recipe.data.source} has test images alone, which serve for one "
+                               "network with BN statistics of its own: a subnet that was extracted or "
+                               "fine-tuned. Others are calibrated on training images: give those, too")
+            calibration = None
+        return evaluate_archs(net, archs, size, calibration, images, self.comm)
 
     def calibrated(self, net: AnyNetwork, arch: Optional[Arch], size: int) -> AnyNetwork:
         """The stand-alone subnet with BN statistics of `size` pixels."""
@@ -139,4 +151,4 @@ def _images(recipe: Recipe, dataset: Dataset, indices: Optional[np.ndarray] = No
 
 
 def _calibration(recipe: Recipe, train: Dataset, count: int, seed: int) -> Images:
-    return _images(recipe, train, calibration_indices(len(train), count, seed), (seed, "calibration", 0))
+    return _images(recipe, train, calibration_draw(train, count, seed), (seed, "calibration", 0))

@@ -173,9 +173,9 @@ def recipe_line(options: RunOptions, recipe: Recipe) -> str:
     return f"recipe {recipe.name} ({chosen}) on {recipe.data.source}; for {other}"
 
 
-def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Mapping[str, Any]] = None
-             ) -> Run:
-    """Recipe and data of the options, as a `Run`."""
+def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Mapping[str, Any]] = None,
+             test_alone: bool = False) -> Run:
+    """Recipe and data of the options, as a `Run`. test_alone: as of `Lab.open`."""
     if options.name:
         check_name("--name", options.name)  # now, not when the work is done
     if options.save and comm.rank == 0:  # which is to write it
@@ -184,7 +184,7 @@ def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Map
     if comm.rank == 0 and not trained_with:
         print(recipe_line(options, recipe), flush=True)
     check_kernels(options, comm)
-    lab = Lab.open(recipe, options.seed or 0, comm)
+    lab = Lab.open(recipe, options.seed or 0, comm, test_alone)
     if comm.rank == 0 and not trained_with:
         print(lab.train.summary, flush=True)
     return Run(lab, options.output or default_output(recipe), command_line(), options.kernels,
@@ -197,12 +197,13 @@ def default_output(recipe: Recipe) -> Path:
     return Path("runs") / (recipe.name if data in recipe.name.split("_") else f"{recipe.name}-{data}")
 
 
-def open_network(options: WeightsOptions, comm: Communicator, needs_known: bool = False
-                 ) -> Tuple[AnyNetwork, Run]:
+def open_network(options: WeightsOptions, comm: Communicator, needs_known: bool = False,
+                 test_alone: bool = False) -> Tuple[AnyNetwork, Run]:
     """The network of --weights, and a `Run` on the data and with the seed that it was trained with.
 
     --image-size, where a command has it, replaces the recipe's valid_sizes. OfaError if network and
-    data differ in their classes, unless --new-head; needs_known: as of `Run.adapted`.
+    data differ in their classes, unless --new-head. needs_known: as of `Run.adapted`; test_alone: as of
+    `Lab.open`.
     """
     if options.image_size:
         sizes = f"data.valid_sizes={list(options.image_size)}"
@@ -210,7 +211,7 @@ def open_network(options: WeightsOptions, comm: Communicator, needs_known: bool 
     net = load(options.weights)
     if options.seed is None:  # another seed would hold out images that the network has learned from
         options = replace(options, seed=net.info.get("seed", 0))
-    run = open_run(options, comm, net.info.get("recipe"))
+    run = open_run(options, comm, net.info.get("recipe"), test_alone)
     net = run.adapted(net, options.weights, needs_known)
     net.kernels = options.kernels
     return net, run

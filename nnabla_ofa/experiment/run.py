@@ -19,6 +19,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..data import Data
 from ..errors import OfaError
 from ..evaluation import Evaluations
 from ..evaluation.cache import checksum, network_identity
@@ -317,7 +318,8 @@ class Run:
 
 
 # Settings that are younger than some checkpoints, as those were trained.
-ADDED = {f"train.{key}": getattr(Train, key) for key in ("sorting", "running_statistics")}
+ADDED = {**{f"train.{key}": getattr(Train, key) for key in ("sorting", "running_statistics")},
+         **{f"data.{key}": getattr(Data, key) for key in ("test_fraction", "balance")}}
 
 
 def trained_as(net: AnyNetwork, stage: Stage) -> Dict[str, object]:

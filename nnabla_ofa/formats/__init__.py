@@ -1,9 +1,9 @@
 """Files of networks in and out: our own, nnabla-nas's, NNP, ONNX; and files that name subnets.
 
-load.py reads any of them that is a network's weights; export.py writes for other programs, in a format
+loading.py reads any of them that is a network's weights; export.py writes for other programs, in a format
 (exchange.py) of nnp.py, onnx_file.py or nnabla_nas.py; subnets.py reads and writes lists of subnets.
 """
 
-from .load import load
+from .loading import load
 
 __all__ = ["load"]

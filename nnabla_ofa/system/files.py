@@ -6,9 +6,12 @@ temporary file that a killed run leaves behind is removed by the next run that h
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import sys
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Iterator, Union
 
@@ -40,13 +43,35 @@ def write_atomically(path: Location, content: Union[bytes, bytearray]) -> None:
                        "make room or choose another folder and run the same command again") from error
 
 
+# What some network file systems answer to a call that they do not offer.
+NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.ENOLCK)
+# What flock answers where another process holds the lock.
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+
+
 def _sync_folder(folder: Path) -> None:
-    """A file's new name is on disk only when its folder is, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """A file's new name is on disk only when its folder is, too, where folders can be synced."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        _warn(f"{folder} cannot be opened to be synced ({error.strerror}): its new files may not survive a "
+              "power cut")
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+        _warn(f"the file system of {folder} cannot sync folders ({error.strerror}): its new files may not "
+              "survive a power cut")
     finally:
         os.close(descriptor)
+
+
+@lru_cache(maxsize=None)
+def _warn(text: str) -> None:
+    """Say something once."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def remove_leftovers(folder: Location) -> None:
@@ -57,7 +82,10 @@ def remove_leftovers(folder: Location) -> None:
 
 @contextmanager
 def lock(folder: Path, comm: Communicator) -> Iterator[None]:
-    """Hold `folder` for this run; OfaError if another process is writing there."""
+    """Hold `folder` for this run; OfaError if another process is writing there.
+
+    A file system without locks, as some on networks, is named once, and the run goes on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if comm.rank:
         yield
@@ -66,7 +94,10 @@ def lock(folder: Path, comm: Communicator) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise OfaError(f"another run is writing to {folder}: wait for it, or choose another "
-                           "--output") from error
+            if error.errno in HELD:
+                raise OfaError(f"another run is writing to {folder}: wait for it, or choose another "
+                               "--output") from error
+            _warn(f"the file system of {folder} has no locks ({error.strerror}): make sure that no other run "
+                  "writes there")
         remove_leftovers(folder)
         yield

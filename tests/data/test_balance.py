@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
 from nnabla_ofa.data import Augment, Data, Dataset, TrainLoader, calibration_draw, calibration_indices, split
 from nnabla_ofa.data.balance import balanced_order
-from nnabla_ofa.data.settings import without_later_defaults
 from nnabla_ofa.errors import OfaError
 
 PLAIN = Augment(crop="none", flip=False, valid_resize=1)
@@ -94,9 +91,3 @@ def test_settings():
     for wrong in (-0.1, 1.1):
         with pytest.raises(OfaError, match=f"data.balance={wrong} is not 0 to 1"):
             Data(balance=wrong)
-
-
-def test_files_hold_later_settings_only_where_they_are_set():
-    assert not {"balance", "test_fraction"} & set(without_later_defaults(asdict(Data())))
-    kept = without_later_defaults(asdict(Data(balance=0.5, test_fraction=0.2, source="digits")))
-    assert kept["balance"] == 0.5 and kept["test_fraction"] == 0.2 and kept["source"] == "digits"

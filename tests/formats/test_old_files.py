@@ -61,6 +61,7 @@ def test_a_stage_goes_on_from_its_checkpoint(tmp_path):
     # settings that were not there then
     added = {"sorting": "exact", "running_statistics": False, "checkpoint_minutes": None}
     old.info["recipe"]["train"].update(added)
+    old.info["recipe"]["data"].update(test_fraction=None, balance=0.0)
     identity = new.info.pop("identity")
     assert identity["seed"] == 0 and identity["stage.space"] == WHOLE
     assert new.info.pop("calibrated") == {"subnet": str(new.space.largest()), "image_size": 16}
