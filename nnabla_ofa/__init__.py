@@ -14,7 +14,7 @@ from .version import VERSION as __version__
 
 if TYPE_CHECKING:
     from .errors import OfaError
-    from .formats.load import load
+    from .formats import load
     from .model import FixedNetwork, Network, create
     from .nets import Arch, Fixed, ResNet20, Space, Xception
 

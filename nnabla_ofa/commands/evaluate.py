@@ -14,7 +14,7 @@ from typing import List, Optional, Tuple
 
 from ..errors import OfaError
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, at_least, open_network
+from ..experiment.options import WeightsOptions, add_run_options, open_network
 from ..experiment.recipe import Recipe
 from ..model import AnyNetwork
 from ..nets import Arch
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="one name a block, or one for all; repeatable")
     parser.add_argument("--subnets", type=Path, metavar="FILE", help="file with a subnet a line")
     parser.add_argument("--stage-list", metavar="SPACE", help="the recipe's validation list of a stage")
-    parser.add_argument("--image-size", type=at_least(1), nargs="+", help="pixels (default: the recipe's)")
+    parser.add_argument("--image-size", type=int, nargs="+", help="pixels (default: the recipe's)")
     parser.add_argument("--split", choices=("test", "valid"), default="test",
                         help="reported images, or those held out of training for choosing")
     parser.add_argument("--name", help="name of the record (default: the stage)")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, at_least, open_network
+from ..experiment.options import WeightsOptions, add_run_options, open_network
 from ..formats import export
 from ..system.comm import Communicator
 
@@ -58,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="one name a block, or one for all (default: the largest; a subnet's own)")
     parser.add_argument("--format", choices=tuple(export.FORMATS), required=True)
     parser.add_argument("--fold", action="store_true", help="fold BN into the convolutions")
-    parser.add_argument("--image-size", type=at_least(1), nargs=1,
-                        help="pixels (default: the recipe's largest)")
+    parser.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images at a time (default: any number)")
 
 

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
     parser.add_argument("--samples", type=at_least(LEAST_SAMPLES), default=200,
                         help=f"subnets to measure, {LEAST_SAMPLES} or more (default 200)")
-    parser.add_argument("--image-size", type=at_least(1), nargs="+",
+    parser.add_argument("--image-size", type=int, nargs="+",
                         help="pixels, in turn (default: the recipe's valid_sizes)")
     parser.add_argument("--file", type=Path, help="samples (default: samples.jsonl in --output)")
     parser.add_argument("--accept-poor", action="store_true",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, at_least, open_network
+from ..experiment.options import WeightsOptions, add_run_options, open_network
 from ..formats.subnets import read_subnets, write_subnets
 from ..model.network import require_elastic
 from ..reports.pages.ranking import summary
@@ -61,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
     parser.add_argument("--subnets", type=Path, required=True, metavar="FILE", help="JSON of subnets")
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="where the predictions go")
-    parser.add_argument("--image-size", type=at_least(1), nargs=1,
-                        help="pixels (default: the recipe's largest)")
+    parser.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")
     parser.add_argument("--name", help="name of the record (default: that of the file)")
 
 

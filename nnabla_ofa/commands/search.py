@@ -130,7 +130,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--predictor", type=Path, metavar="FILE",
                    help="samples of runners/predictor.py, to predict top-1; only the front is evaluated")
     p.add_argument("--accept-poor", action="store_true", help="use the predictor although it is poor")
-    p.add_argument("--image-size", type=at_least(1), nargs=1, help="pixels (default: the recipe's largest)")
+    p.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")
     p.add_argument("--save", type=Path, metavar="FILE",
                    help="where the most accurate subnet goes, extracted and calibrated")
     p.add_argument("--name", help="name of the record and the report (default: search)")

@@ -44,7 +44,7 @@ def pictures(folder, classes=("cat", "dog"), count=4, splits=("train", "val")):
 
 # Before the work, not after it -------------------------------------------------------------------
 
-@pytest.mark.parametrize("command", ["evaluate", "predictor", "search", "rank", "export", "profile", "data"])
+@pytest.mark.parametrize("command", ["profile", "data"])
 @pytest.mark.parametrize("size", ["0", "-3", "big"])
 def test_an_image_has_a_side_of_one_pixel_or_more(capsys, command, size):
     own = ["show"] if command == "data" else ["--weights", "absent.h5"]
@@ -52,6 +52,15 @@ def test_an_image_has_a_side_of_one_pixel_or_more(capsys, command, size):
         commands.command(command).run([*own, "--image-size", size])
     assert end.value.code == 2
     assert f"--image-size: {size} is not an integer of 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predictor", "export"])
+@pytest.mark.parametrize("size", ["0", "-3"])
+def test_a_size_that_replaces_the_recipes_is_refused_as_the_recipes_is(weights, tmp_path, command, size):
+    form = ["--format", "nnp", "--output", tmp_path / "net.nnp"] if command == "export" else []
+    status, out, err = run(command, "--weights", weights, "--image-size", size, *form)
+    errors = [line for line in err if "INFO" not in line]
+    assert status == 2 and len(errors) == 1 and f"data.valid_sizes=({size},) is not" in errors[0], err
 
 
 @pytest.mark.parametrize("samples", ["3", "9", "0", "-1"])
