@@ -19,12 +19,11 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..data import Data
 from ..errors import OfaError
 from ..evaluation import Evaluations
 from ..evaluation.cache import checksum, network_identity
 from ..model import AnyNetwork, Frozen, create, load_network
-from ..model.heads import N, with_new_head
+from ..model.heads import N
 from ..nets import Arch
 from ..system import records
 from ..system.comm import barrier, require_agreement
@@ -33,12 +32,13 @@ from ..system.machine import describe_run
 from ..training.checkpoints import checkpoints
 from ..training.identity import refuse_changes
 from ..training.loop import Loop, Task
-from ..training.settings import Stage, Train
+from ..training.settings import Stage
 from ..training.step import Teacher
+from .identity import identity, trained_as, unknown
 from .lab import Lab
-from .parse import from_settings
 from .recipe import Recipe
 from .shrinking import new_network, widened
+from .transfer import adapted, known, same_classes
 
 Row = Dict[str, Any]
 
@@ -139,7 +139,7 @@ class Run:
             Its history, and the seconds of the epochs in it that an earlier process trained.
         """
         net.info = {key: value for key, value in net.info.items() if key != "calibrated"}  # once it learns
-        fingerprint = {**self.identity(stage), "start weights": checksum(net)}
+        fingerprint = {**identity(self.lab, stage), "start weights": checksum(net)}
         require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
         archs = list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
         size = max(self.recipe.data.valid_sizes)
@@ -148,7 +148,7 @@ class Run:
             return float(np.mean([r.top1 for r in self.lab.judge(net, archs, size, on="valid")]))
 
         loop = Loop(Task(net, stage, self.recipe.train, self.recipe.data, self.lab.seed, self.lab.train,
-                         folder, self.lab.comm, validate, teachers, fingerprint, self._unknown(),
+                         folder, self.lab.comm, validate, teachers, fingerprint, unknown(self.lab),
                          self.accept_changes))
         history = loop.run()
         return history, sum(epoch["seconds"] for epoch in history[:loop.restored])
@@ -164,7 +164,7 @@ class Run:
         else:
             net = widened(self.earlier(self.recipe.stage(stage.start), stage.name), stage, sorting)
         net.info = {**self.lab.info(), "stage": stage.name, "space": stage.space,
-                    "identity": self.identity(stage)}
+                    "identity": identity(self.lab, stage)}
         net.kernels = self.kernels
         return net
 
@@ -177,19 +177,14 @@ class Run:
             self.say(f"there is no full network in {self.output}: the stage is trained without distillation")
             return {}
         teacher = self.earlier(first, stage.name)
+        if known(load_network(self.weights(first)), self.lab) < len(self.lab.classes):
+            self.say("the full network does not know these classes: this stage trains without distillation")
+            return {}
         teacher.kernels = self.kernels
         return {size: Frozen(self.lab.calibrated(teacher, None, size))
                 for size in self.recipe.data.image_sizes}
 
     # Earlier results ----------------------------------------------------------------------------
-
-    def identity(self, stage: Stage) -> Dict[str, object]:
-        """What a result of `stage` must share with a run that takes it up."""
-        return {**settings_that_matter(self.recipe, stage), **self.lab.fingerprint(), "seed": self.lab.seed}
-
-    def _unknown(self) -> Dict[str, object]:
-        """Of names that are younger than some results: what those would say."""
-        return {**ADDED, **self.lab.fingerprint()}
 
     def earlier(self, stage: Stage, wanted_by: str = "") -> AnyNetwork:
         """The result of a stage; OfaError if it is absent, or was trained on other data or settings.
@@ -202,39 +197,16 @@ class Run:
                            f"same command without --only, or with --search-space {stage.space}")
         net = load_network(path)
         if not self.accept_changes:
-            refuse_changes(f"{path} was trained", trained_as(net, stage), self.identity(stage),
-                           self._unknown())
+            refuse_changes(f"{path} was trained", trained_as(net, stage), identity(self.lab, stage),
+                           unknown(self.lab))
         return self.adapted(net, path)
 
     def adapted(self, net: N, path: Path, needs_known: bool = False) -> N:
-        """`net` for the classes of the data: with a new classifier where its own are others.
-
-        Args:
-            net: A network.
-            path: Its file, which errors name.
-            needs_known: Whether a classifier serves only where it knows all classes by their names.
-
-        Raises:
-            OfaError: they are others, and `new_head` is not set; or it knows too few of them.
-        """
-        source, classes = self.recipe.data.source, list(self.lab.classes)
-        learned = list(net.info.get("classes", classes))
-        if net.config.classes == len(classes) and learned == classes:
-            return net
-        if not self.new_head:
-            raise OfaError(
-                f"{path} has {net.config.classes} classes ({', '.join(learned[:3])}, ...), "
-                f"{source} has {len(classes)} ({', '.join(classes[:3])}, ...): name the data it was trained "
-                "on with --data, or give it a new classifier with --new-head")
-        kept = sum(name in learned for name in classes)
-        if needs_known and kept < len(classes):
-            raise OfaError(f"{path} knows {kept} of the {len(classes)} classes of {source}, and an untrained "
-                           "score tells nothing about a subnet: train a stage on these data first "
-                           "(train --only --start FILE --new-head)")
-        self.say(f"{path}: a new classifier for {len(classes)} classes, {kept} of which it knows by name")
-        head = with_new_head(net, learned, classes, self.lab.seed)
-        head.info = {**head.info, **self.lab.info()}
-        return head
+        """`net` for the classes of the data, said in a line where they are others: see `transfer.adapted`."""
+        if self.new_head and not same_classes(net, self.lab):
+            self.say(f"{path}: a new classifier for {len(self.lab.classes)} classes, "
+                     f"{known(net, self.lab)} of which it knows by name")
+        return adapted(net, self.lab, path, self.new_head, needs_known)
 
     # One subnet -------------------------------------------------------------------------------
 
@@ -315,29 +287,3 @@ class Run:
 
         with lock(self.output / "search", lab.comm):
             yield Evaluations(self.output / "search", identity, measure, lab.comm)
-
-
-# Settings that are younger than some checkpoints, as those were trained.
-ADDED = {**{f"train.{key}": getattr(Train, key) for key in ("sorting", "running_statistics")},
-         **{f"data.{key}": getattr(Data, key) for key in ("test_fraction", "balance")}}
-
-
-def trained_as(net: AnyNetwork, stage: Stage) -> Dict[str, object]:
-    """The identity that a result carries; of an older one, what its recipe says."""
-    if "identity" in net.info:
-        return net.info["identity"]
-    recipe = from_settings(net.info["recipe"], source="the recipe in the weights file")
-    return {**settings_that_matter(recipe, stage), "data.classes": len(net.info["classes"]),
-            "seed": net.info["seed"]}
-
-
-def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
-    """The settings, flat, that a resumed run must share with its beginning."""
-    settings = recipe.settings()
-    kept = {"net": settings["net"], "data": settings["data"], "train": settings["train"]}
-    flat = {f"{group}.{key}": value for group, values in kept.items() for key, value in values.items()}
-    for harmless in ("data.workers", "data.source", "data.valid_sizes", "data.max_unreadable",
-                     "train.keep_checkpoints", "train.checkpoint_minutes"):
-        flat.pop(harmless)
-    flat.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
-    return flat

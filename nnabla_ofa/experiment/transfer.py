@@ -1,0 +1,58 @@
+"""Transfer to other classes: what a network is asked for when the data have other classes than its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List
+
+from ..errors import OfaError
+from ..model import AnyNetwork
+from ..model.heads import N, with_new_head
+from .lab import Lab
+
+
+def same_classes(net: AnyNetwork, lab: Lab) -> bool:
+    """Whether a network's scores are those of the data's classes, in their order."""
+    return net.config.classes == len(lab.classes) and learned(net, lab) == list(lab.classes)
+
+
+def learned(net: AnyNetwork, lab: Lab) -> List[str]:
+    """The classes of a network; those of the data where its file names none."""
+    return list(net.info.get("classes", lab.classes))
+
+
+def known(net: AnyNetwork, lab: Lab) -> int:
+    """How many of the data's classes a network knows by name."""
+    own = set(learned(net, lab))
+    return sum(name in own for name in lab.classes)
+
+
+def adapted(net: N, lab: Lab, path: Path, new_head: bool, needs_known: bool = False) -> N:
+    """A network for the classes of the data: with a new classifier where its own are others.
+
+    Args:
+        net: A network.
+        lab: The data.
+        path: The network's file, which errors name.
+        new_head: Whether it may have a new classifier.
+        needs_known: Whether that serves only where it knows all classes by their names.
+
+    Raises:
+        OfaError: The classes are others, and `new_head` is not set; or it knows too few of them.
+    """
+    if same_classes(net, lab):
+        return net
+    source, classes = lab.recipe.data.source, list(lab.classes)
+    own = learned(net, lab)
+    if not new_head:
+        raise OfaError(
+            f"{path} has {net.config.classes} classes ({', '.join(own[:3])}, ...), "
+            f"{source} has {len(classes)} ({', '.join(classes[:3])}, ...): name the data it was trained "
+            "on with --data, or give it a new classifier with --new-head")
+    if needs_known and known(net, lab) < len(classes):
+        raise OfaError(f"{path} knows {known(net, lab)} of the {len(classes)} classes of {source}, and an "
+                       "untrained score tells nothing about a subnet: train a stage on these data first "
+                       "(train --only --start FILE --new-head)")
+    head = with_new_head(net, own, classes, lab.seed)
+    head.info = {**head.info, **lab.info()}
+    return head
