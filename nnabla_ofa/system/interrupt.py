@@ -8,19 +8,20 @@ functions, never inside one.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import importlib
 import signal
 import threading
-from contextlib import contextmanager
 from types import FrameType
 from typing import Iterator, Optional
 
-# Modules whose functions NNabla's C++ calls, and Python's import, which NNabla calls in between.
-INSIDE = ("nnabla_ofa.kernels.functions", importlib._bootstrap.__name__)
+# Modules whose functions NNabla's C++ calls, and those that NNabla itself uses before and after such a call.
+INSIDE = ("nnabla_ofa.kernels.functions", importlib._bootstrap.__name__, "nnabla.context")
+INNERMOST = contextlib.__name__  # it enters and leaves nnabla.context; further out it may be anybody's
 AGAIN = 0.01  # seconds
 
 
-@contextmanager
+@contextlib.contextmanager
 def between_functions() -> Iterator[None]:
     """Meanwhile SIGINT raises KeyboardInterrupt as soon as none of those functions is at work.
 
@@ -35,9 +36,15 @@ def between_functions() -> Iterator[None]:
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:
     """Raise, or try again soon if one of the functions is at work in `frame` or in a caller of it."""
-    while frame is not None:
-        if frame.f_globals.get("__name__") in INSIDE:
-            threading.Timer(AGAIN, _thread.interrupt_main).start()
-            return
-        frame = frame.f_back
+    names = list(_modules(frame))
+    if names[:1] == [INNERMOST] or set(names) & set(INSIDE):
+        threading.Timer(AGAIN, _thread.interrupt_main).start()
+        return
     raise KeyboardInterrupt
+
+
+def _modules(frame: Optional[FrameType]) -> Iterator[Optional[str]]:
+    """The module of a frame, of its caller, and so on."""
+    while frame is not None:
+        yield frame.f_globals.get("__name__")
+        frame = frame.f_back

@@ -132,8 +132,9 @@ def test_numbers_out_of_range_are_named(command):
     assert status == 2 and f"{command[-2]}: {command[-1]} is not an integer of" in err
 
 
-def test_an_interrupt_waits_for_the_end_of_a_function():
-    scope = {"__name__": functions.__name__, "os": os, "signal": signal, "time": time}
+@pytest.mark.parametrize("module", [functions.__name__, "nnabla.context", "contextlib"])
+def test_an_interrupt_waits_for_the_end_of_a_function(module):
+    scope = {"__name__": module, "os": os, "signal": signal, "time": time}
     exec("def function(done):\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.1)\n"
          "    done.append(True)", scope)
     done, deadline = [], time.time() + 10
