@@ -111,13 +111,9 @@ def reading(net: AnyNetwork, recipe: Optional[Recipe], options: Options) -> Tupl
     return data, size, batch
 
 
-def class_names(net: AnyNetwork, options: Options) -> List[str]:
+def class_names(net: AnyNetwork) -> List[str]:
     """The names of the classes, their numbers where the file has no names."""
-    names = [str(name) for name in net.info.get("classes", range(net.config.classes))]
-    if len(names) != net.config.classes:
-        raise OfaError(f"{options.weights} names {len(names)} classes, and its network has "
-                       f"{net.config.classes}: the file is not whole")
-    return names
+    return [str(name) for name in net.info.get("classes", range(net.config.classes))]
 
 
 # BN statistics -----------------------------------------------------------------------------------
@@ -227,7 +223,7 @@ def main(options: Options, comm: Communicator) -> None:
     """Name the classes of every image, then the images that cannot be read."""
     with contextlib.redirect_stdout(sys.stderr):  # what goes to standard output is the result
         net = load(options.weights)
-        arch, names = net.arch(options.subnet), class_names(net, options)
+        arch, names = net.arch(options.subnet), class_names(net)
         data, size, batch = reading(net, recipe_of(net, options), options)
         alone = stand_alone(options, comm, net, arch, size)
     if comm.rank:

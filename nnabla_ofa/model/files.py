@@ -10,6 +10,7 @@ from ..nets import Config, Fixed, Space, net_config
 from ..system import container
 from ..system.files import Location
 from .fixed import FixedNetwork
+from .info import checked
 from .network import Network
 
 
@@ -32,7 +33,8 @@ def network_from(arrays: Arrays, meta: Mapping[str, Any], source: str) -> Union[
     try:
         config = net_config(meta["net"])
         kind = FixedNetwork if isinstance(config, Fixed) else Network
-        net = kind(config, config.space(meta["space"]), info=meta["info"])  # type: ignore[arg-type]
+        net = kind(config, config.space(meta["space"]),  # type: ignore[arg-type]
+                   info=checked(meta["info"], config.classes))
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise OfaError(f"{source} does not describe its network as this version of nnabla_ofa does "
                        f"({error!r}): make it again") from error

@@ -246,7 +246,7 @@ def test_wrong_arguments_are_named(tmp_path, digits, predict, arguments, complai
 
 
 @pytest.mark.parametrize("info, complaint", [({}, "mean and std"), ({"mean": [0.5] * 3}, "mean and std"),
-                                             ({"classes": ["cat"]}, "names 1 classes")])
+                                             ({"classes": ["cat"]}, "1 names for 2 classes")])
 def test_files_that_do_not_say_enough_are_refused(tmp_path, digits, predict, info, complaint):
     net = alone(tmp_path / "alone.h5")
     net.info = info
