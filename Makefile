@@ -11,7 +11,7 @@ help: ## this list
 setup: ## .venv with the project and all it needs (see scripts/setup.sh for its options)
 	@scripts/setup.sh
 
-demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tables (3 minutes)
+demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tables (4 minutes)
 	@scripts/demo.sh
 
 test: setup ## the test suite

@@ -96,8 +96,8 @@ def read_archive(path: str) -> Tuple[Form, Tuple[str, ...], Arrays, Arrays]:
                 if file:
                     files[os.path.normpath(member.name)] = file.read()
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise OfaError(f"data: {path} cannot be read as a .tar archive ({error}); fetch it again"
-                       ) from error
+        reason = next(iter(str(error).splitlines()), "damaged")  # tarfile says it for every compression
+        raise OfaError(f"data: {path} cannot be read as a .tar archive ({reason}); fetch it again") from error
     form = next((f for f in FORMS if f"{f.folder}/{f.test}" in files), None)
     if form is None:
         raise OfaError(f"data: {path} is none of the CIFAR archives; they hold a folder "

@@ -62,7 +62,8 @@ class Command:
                 flush(stream)
             leave(comm, 128 + signal.SIGPIPE)
         except OSError as error:  # a file or folder that cannot be read or written
-            fail(comm, f"error: {error.filename or 'writing'}: {error.strerror or error}", 2)
+            advice = "; choose another place, or change its permissions" * isinstance(error, PermissionError)
+            fail(comm, f"error: {error.filename or 'writing'}: {error.strerror or error}{advice}", 2)
         except Exception:  # a defect: show it whole, but do not leave the other ranks waiting
             fail(comm, traceback.format_exc(), 1)
 

@@ -178,8 +178,8 @@ def open_run(options: RunOptions, comm: Communicator, trained_with: Optional[Map
     """Recipe and data of the options, as a `Run`. test_alone: as of `Lab.open`."""
     if options.name:
         check_name("--name", options.name)  # now, not when the work is done
-    if options.save and comm.rank == 0:  # which is to write it
-        require_writable(options.save.parent)
+    if comm.rank == 0:  # which is to write the results
+        require_writable(options)
     recipe = choose_recipe(options, trained_with)
     if comm.rank == 0 and not trained_with:
         print(recipe_line(options, recipe), flush=True)
@@ -227,8 +227,15 @@ def check_kernels(options: Options, comm: Communicator) -> None:
               "slower", flush=True)
 
 
-def require_writable(folder: Path) -> None:
-    """OSError, before the work, where its result could not be written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+def require_writable(options: RunOptions) -> None:
+    """OfaError, before the work, where --save or --output could not be written."""
+    if options.save and options.save.is_dir():
+        raise OfaError(f"--save {options.save} is a folder: name a file in it")
+    for path in filter(None, (options.save and options.save.parent, options.output)):
+        folder = next(f for f in (path, *path.absolute().parents) if f.is_dir())  # which is to hold the rest
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OfaError(f"cannot write {path}: {error.strerror} (in {folder}); choose another folder, or "
+                           "change its permissions") from error

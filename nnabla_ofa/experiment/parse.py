@@ -50,6 +50,8 @@ def default_recipe(data: Optional[str]) -> str:
 def load_recipe(name: Location, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of a name under args/ or of a YAML file, with "key.key=value" overrides."""
     path = Path(name) if str(name).endswith((".yaml", ".yml")) else ARGS / f"{name}.yaml"
+    if path != Path(name) and Path(name).exists() and not path.exists():
+        raise OfaError(f"recipe {name} is no .yaml file; the recipes here are {', '.join(recipe_names())}")
     try:
         text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
     except OSError as error:

@@ -10,6 +10,8 @@ from ..errors import OfaError
 # Of these only that they differ can be shown.
 CHECKSUMS = {"data.labels": "labels", "data.class_names": "class names",
              "data.content": "images (names and sizes)", "start weights": "start weights"}
+# These follow from the seed: which images are held out, and new weights.
+SEEDED = ("data.labels", "data.content", "start weights")
 
 
 def refuse_changes(what: str, before: Mapping[str, object], now: Mapping[str, object],
@@ -24,10 +26,11 @@ def refuse_changes(what: str, before: Mapping[str, object], now: Mapping[str, ob
     """
     now, unknown = _flat(now), _flat(unknown)
     before = {**{key: unknown[key] for key in unknown if key in now}, **_flat(before)}
-    changed = [_shown(key, before.get(key), now.get(key)) for key in {**before, **now}
-               if before.get(key) != now.get(key)]
-    if changed:
-        raise OfaError(f"{what} with other settings ({'; '.join(changed)}): undo the change, choose "
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    shown = [_shown(key, before.get(key), now.get(key)) for key in changed
+             if "seed" not in changed or key not in SEEDED]
+    if shown:
+        raise OfaError(f"{what} with other settings ({'; '.join(shown)}): undo the change, choose "
                        "another --output, or say --accept-changes")
 
 

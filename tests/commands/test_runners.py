@@ -63,7 +63,9 @@ def trained(tmp_path_factory):
     (["evaluate.py", "--subnets", "absent.txt"], "absent.txt"),
     (["evaluate.py", "--name", "a b"], "--name='a b'"), (["rank.py", "--subnets", "a b.json"], "'a b'"),
     (["search.py", "--max-macs", "10"], "the smallest has"),
-    (["finetune.py", "--subnet", "XP1"], "XP0.8 3x3 2")])
+    (["finetune.py", "--subnet", "XP1"], "XP0.8 3x3 2"),
+    (["finetune.py", "--save", "/tmp"], "/tmp is a folder"),
+    (["evaluate.py", "--output", "/proc/x"], "/proc/x")])
 def test_bad_input_gets_one_clear_error(trained, command, complaint):
     if command[0] != "train.py" and "--weights" not in command:
         command = [*command, "--weights", str(trained)]

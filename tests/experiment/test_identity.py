@@ -78,7 +78,7 @@ def test_a_stage_of_other_settings_is_not_taken_up(begun, first, override, messa
 
 
 def test_nor_one_of_another_seed_which_holds_out_other_images(begun, first):
-    with pytest.raises(ofa.OfaError, match="seed: 0 -> 1"):
+    with pytest.raises(ofa.OfaError, match=r"settings \(seed: 0 -> 1\): undo"):  # not what follows
         run(begun, first / "data", seed=1).up_to(KERNEL)
     with pytest.raises(ofa.OfaError, match="seed: 0 -> 1"):
         run(begun, first / "data", seed=1).up_to(KERNEL, only=True)

@@ -89,3 +89,10 @@ def test_bad_files_are_named(tmp_path, text, complaint):
 def test_unknown_space_names_those_there_are():
     with pytest.raises(OfaError, match="K357_E1_D23"):
         load_recipe("xception_digits").stage("K35_E1_D3")
+
+
+def test_a_file_that_is_no_recipe_is_named_as_it_was_given(tmp_path):
+    (tmp_path / "notes.md").write_text("notes")
+    for path in (tmp_path, tmp_path / "notes.md"):
+        with pytest.raises(OfaError, match=f"recipe {path} is no .yaml file"):
+            load_recipe(str(path))
