@@ -13,7 +13,8 @@ from __future__ import annotations
 import time
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -28,7 +29,7 @@ from ..nets import Arch
 from ..system import records
 from ..system.comm import barrier, require_agreement
 from ..system.files import lock
-from ..system.machine import describe_run
+from ..system.machine import ROOT, commit, describe_run
 from ..training.checkpoints import checkpoints
 from ..training.identity import refuse_changes
 from ..training.loop import Loop, Task
@@ -55,6 +56,8 @@ class Run:
         accept_changes: Whether earlier results are taken up although recipe or data have changed.
         new_head: Whether a network of other classes gets a new classifier (`model.heads`).
         start: A weights file that a stage starts from, in place of the recipe's start.
+        code: The commit that runs, of which records tell. It is taken now: until the end of a long run a
+            checkout may have moved on.
     """
 
     lab: Lab
@@ -64,6 +67,7 @@ class Run:
     accept_changes: bool = False
     new_head: bool = False
     start: Optional[Path] = None
+    code: Optional[str] = field(default_factory=partial(commit, ROOT))
 
     @property
     def recipe(self) -> Recipe:
@@ -265,7 +269,7 @@ class Run:
         comm = self.lab.comm
         if comm.rank:
             return None
-        record = {**describe_run(self.command, self.lab.seed, comm.size), "kind": kind,
+        record = {**describe_run(self.command, self.lab.seed, comm.size), "commit": self.code, "kind": kind,
                   "recipe": self.recipe.name, "stage": stage, "space": space,
                   "seconds": round(seconds, 1), "settings": self.recipe.settings(),
                   "history": history, "results": rows, **({"name": name} if name else {}), **more}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -165,3 +166,12 @@ def test_finetuning_and_a_stage_on_other_classes(begun, tmp_path):
     stage.up_to(KERNEL, only=True)
     trained = ofa.load(tmp_path / "stage" / KERNEL / "weights.h5")
     assert trained.config.classes == 4 and trained.info["classes"] == list("wxyz")
+
+
+def test_a_record_names_the_commit_that_began_the_run(tmp_path, first, monkeypatch):
+    one = run(tmp_path / "out", first / "data")
+    began = one.code
+    monkeypatch.setattr("nnabla_ofa.system.machine.commit", lambda root: "of another day")
+    one.up_to(FULL)
+    record, = (tmp_path / "out" / "records").rglob("*.json")
+    assert json.loads(record.read_text())["commit"] == began
