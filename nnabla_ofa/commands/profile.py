@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import time
 from dataclasses import asdict, dataclass, replace
@@ -34,6 +35,7 @@ from ..model.network import require_elastic
 from ..nets import Arch
 from ..system import records
 from ..system.comm import Communicator
+from ..system.files import write_atomically
 from ..system.machine import describe_run
 
 Row = Dict[str, Any]
@@ -119,13 +121,14 @@ def print_table(rows: Sequence[Row]) -> None:
 
 def save(path: Path, rows: Sequence[Row]) -> None:
     """Write the rows as CSV or JSON, by the file's ending."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".json":
-            json.dump(rows, file, indent=1)
-        else:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+    text = io.StringIO(newline="")
+    if path.suffix == ".json":
+        json.dump(rows, text, indent=1)
+    else:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode("utf-8"))
     print(f"saved: {path}")
 
 

@@ -180,8 +180,9 @@ class Run:
         if self.start is not None and not self.weights(first).exists():
             self.say(f"there is no full network in {self.output}: the stage is trained without distillation")
             return {}
-        teacher = self.earlier(first, stage.name)
-        if known(load_network(self.weights(first)), self.lab) < len(self.lab.classes):
+        stored = self._stored(first, stage.name)
+        teacher = self.adapted(stored, self.weights(first))
+        if known(stored, self.lab) < len(self.lab.classes):
             self.say("the full network does not know these classes: this stage trains without distillation")
             return {}
         teacher.kernels = self.kernels
@@ -191,10 +192,19 @@ class Run:
     # Earlier results ----------------------------------------------------------------------------
 
     def earlier(self, stage: Stage, wanted_by: str = "") -> AnyNetwork:
-        """The result of a stage; OfaError if it is absent, or was trained on other data or settings.
+        """The result of a stage, for the classes of the data.
 
-        wanted_by: the name of the stage that takes it up.
+        Args:
+            stage: Whose result it is.
+            wanted_by: The name of the stage that takes it up.
+
+        Raises:
+            OfaError: It is absent, or was trained on other data or settings.
         """
+        return self.adapted(self._stored(stage, wanted_by), self.weights(stage))
+
+    def _stored(self, stage: Stage, wanted_by: str) -> AnyNetwork:
+        """See `earlier`; as its file has it."""
         path = self.weights(stage)
         if not path.exists():
             raise OfaError(f"stage {wanted_by} starts from {path}, which is not there: run the "
@@ -203,7 +213,7 @@ class Run:
         if not self.accept_changes:
             refuse_changes(f"{path} was trained", trained_as(net, stage), identity(self.lab, stage),
                            unknown(self.lab))
-        return self.adapted(net, path)
+        return net
 
     def adapted(self, net: N, path: Path, needs_known: bool = False) -> N:
         """`net` for the classes of the data, said in a line where they are others: see `transfer.adapted`."""

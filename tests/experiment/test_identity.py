@@ -175,3 +175,9 @@ def test_a_record_names_the_commit_that_began_the_run(tmp_path, first, monkeypat
     one.up_to(FULL)
     record, = (tmp_path / "out" / "records").rglob("*.json")
     assert json.loads(record.read_text())["commit"] == began
+
+
+def test_a_full_network_of_other_classes_teaches_nothing(begun, tmp_path, capsys):
+    data = pictures(tmp_path / "other", classes="xyz")
+    run(begun, data, "train.distill=1.0", accept_changes=True, new_head=True).up_to(KERNEL, only=True)
+    assert "this stage trains without distillation" in capsys.readouterr().out
