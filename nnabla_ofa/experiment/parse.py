@@ -20,7 +20,8 @@ import yaml
 from ..data import cifar
 from ..errors import OfaError
 from ..nets import Config, config_class
-from ..nets.registry import DEFAULT, ZOO
+from ..nets.registry import DEFAULT
+from ..nets.zoo import ZOO
 from ..system.files import Location
 from .recipe import Recipe
 

@@ -17,6 +17,7 @@ from .base import (
     Layer,
     Mode,
     Noise,
+    Owner,
     Parameter,
     Part,
     Statistics,
@@ -33,6 +34,6 @@ from .linear import Linear
 from .residual import Residual
 from .separable import Separable
 
-__all__ = ["Arrays", "ConvBn", "Cost", "Layer", "Linear", "Mode", "Noise", "Parameter", "Part", "Residual",
-           "Separable", "Statistics", "fast_by_default", "generator_of", "initial_value", "on_cpu",
-           "parameters", "signature", "to_trunk"]
+__all__ = ["Arrays", "ConvBn", "Cost", "Layer", "Linear", "Mode", "Noise", "Owner", "Parameter", "Part",
+           "Residual", "Separable", "Statistics", "fast_by_default", "generator_of", "initial_value",
+           "on_cpu", "parameters", "signature", "to_trunk"]

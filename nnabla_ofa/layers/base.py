@@ -50,7 +50,7 @@ class Mode:
     folded: bool = False
     random: Optional[Noise] = None
     statistics: Optional[Statistics] = None
-    trace: Optional[List["Part"]] = None
+    trace: Optional[List["Owner"]] = None
 
 
 def fast_by_default() -> bool:
@@ -74,24 +74,27 @@ class Parameter(NamedTuple):
         role: "weight" (trained), "mean" or "variance" (the statistics of a BN), or "order" (where
             sorting has moved each channel).
         decay: Whether weight decay shrinks it.
-        scores: Whether its last axis are the classes.
+        scores: Which of its axes are the classes; None: none is.
+        used: Whether the network computes with it. Some networks of the zoo store layers that they never
+            run, as their originals do.
     """
 
     shape: Tuple[int, ...]
     init: str
     role: str = "weight"
     decay: bool = False
-    scores: bool = False
+    scores: Optional[int] = None
+    used: bool = True
 
     @property
     def trained(self) -> bool:
         """Whether training moves it."""
-        return self.role == "weight"
+        return self.role == "weight" and self.used
 
     @property
     def statistic(self) -> bool:
         """Whether it is a statistic of a BN."""
-        return self.role in ("mean", "variance")
+        return self.role in ("mean", "variance") and self.used
 
     @property
     def size(self) -> int:
@@ -174,12 +177,25 @@ class Layer(Protocol):
         """The same and those that only other subnets of the space use."""
 
 
-class Part(Layer, Protocol):
-    """A layer that owns parameters: itself its only part."""
+class Owner(Protocol):
+    """What owns parameters: the layers of fixed networks, and the parts of elastic ones."""
 
     @property
     def name(self) -> str:
         """What the names of its arrays begin with."""
+
+    def __hash__(self) -> int:
+        """A hash, the same for equal layers."""
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """The stored arrays by name, in full shape."""
+
+    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
+        """The arrays of a stand-alone layer with a bias in place of its BN."""
+
+
+class Part(Layer, Owner, Protocol):
+    """A layer that owns parameters: itself its only part. Elastic."""
 
     @property
     def w_in(self) -> int:
@@ -206,9 +222,6 @@ class Part(Layer, Protocol):
 
     def slice(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         """The arrays of the stand-alone layer, out of the stored ones."""
-
-    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
-        """The arrays of a stand-alone layer with a bias in place of its BN."""
 
     def active_rows(self, arrays: Mapping[str, np.ndarray]) -> Index:
         """Index of the stored output channels in use, in the order of the output."""
@@ -245,7 +258,7 @@ class Single:
 
 
 @lru_cache(maxsize=None)
-def parameters(layer: Layer) -> Dict[str, Parameter]:
+def parameters(layer: Union[Layer, Owner]) -> Dict[str, Parameter]:
     """`layer.parameters()`, remembered: layers are values."""
     return layer.parameters()
 

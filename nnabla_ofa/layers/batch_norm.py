@@ -1,17 +1,20 @@
-"""Batch normalisation of a convolution's output: parameters, graph, slices, folding.
+"""Batch normalisation: parameters, graph, slices, folding; and as a layer of its own.
 
-Elastic in its width: a subnet uses the first channels, or all of them in an order of its own.
+After an elastic convolution it is elastic in its width: a subnet uses the first channels, or all of them
+in an order of its own.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Dict, Mapping, Optional, Tuple
 
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
-from .base import Arrays, Index, Mode, Parameter, rows, stored
+from .activation import activate
+from .base import Arrays, Index, Mode, Parameter, Single, in_nchw, parameters, rows, stored
 
 KEYS = ("gamma", "beta", "mean", "var")
 
@@ -92,3 +95,36 @@ def folded_convolution(arrays: Mapping[str, np.ndarray], name: str, convolution:
     scale = gamma / np.sqrt(var + eps)
     weight = arrays[f"{name}/{convolution}/W"] * scale.astype(np.float32).reshape(-1, 1, 1, 1)
     return weight, (beta - mean * scale).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class BatchNorm(Single):
+    """[BN, activation] without a convolution before it, of a fixed network.
+
+    Args:
+        name: Of the layer; its arrays are `<name>/bn/*`.
+        width: Channels.
+        activation: One of `activation.ACTIVATIONS`.
+        eps, decay: As of `Mode`; None: as all BNs of the network.
+    """
+
+    name: str
+    width: int
+    activation: str = "none"
+    eps: Optional[float] = None
+    decay: Optional[float] = None
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """See `base.Owner`."""
+        return bn_parameters(self.name, self.width)
+
+    def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        """The graph on the trunk `x`."""
+        own = replace(mode, bn_eps=mode.bn_eps if self.eps is None else self.eps,
+                      bn_decay=mode.bn_decay if self.decay is None else self.decay)
+        return activate(in_nchw(x, mode, lambda y: batch_normalization(y, self.name, self.width, self.width,
+                                                                       own)), self.activation)
+
+    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
+        """There is no convolution to fold it into: its arrays as they are."""
+        return {name: arrays[name] for name in parameters(self)}

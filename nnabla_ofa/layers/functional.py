@@ -3,21 +3,41 @@
 A fixed network is a Python function of such calls (nets/zoo/). Layers that own parameters are the
 classes of this package: a call makes the value, notes it in `mode.trace`, and builds its graph.
 Branches, loops and sums are plain Python.
+
+The trunk is (N, C, H, W), or (C, H, W, N) where `mode.fast`. Features are (N, C) in both.
 """
 
 from __future__ import annotations
 
-from typing import Optional, TypeVar
+from dataclasses import dataclass
+from typing import Dict, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 import nnabla as nn
 import nnabla.functions as F
+import numpy as np
 
-from .base import Mode, Part, in_nchw, parameters
-from .conv_bn import ConvBn
+from .. import kernels
+from .activation import activate
+from .base import Arrays, Mode, Owner, Parameter, in_nchw, parameters
+from .batch_norm import BatchNorm
+from .conv import Conv, Pair
+from .dense import Dense
 from .linear import Linear
 
-P = TypeVar("P", bound=Part)
+__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "dense",
+           "drop_path", "dropout", "flatten", "global_mean", "idle", "max_pool", "noted", "scale", "shuffle",
+           "sides", "split", "subsample", "upsample"]
 
+P = TypeVar("P", bound=Owner)
+Sizes = Union[int, Pair]  # both, or (height, width), in pixels
+
+
+def pair(sizes: Sizes) -> Pair:
+    """(height, width) of one number or two."""
+    return (sizes, sizes) if isinstance(sizes, int) else sizes
+
+
+# Layers with weights ------------------------------------------------------------------------------
 
 def noted(layer: P, mode: Mode) -> P:
     """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values."""
@@ -28,36 +48,44 @@ def noted(layer: P, mode: Mode) -> P:
     return layer
 
 
-def channels(x: nn.Variable, mode: Mode) -> int:
-    """The channels of the trunk."""
-    return x.shape[0 if mode.fast else 1]
-
-
-def conv_bn(x: nn.Variable, name: str, width: int, kernel: int, mode: Mode, stride: int = 1,
-            relu: bool = True, residual: Optional[nn.Variable] = None) -> nn.Variable:
-    """[conv kernel x kernel / stride with "same" padding, BN, + residual, ReLU].
+def conv(x: nn.Variable, name: str, width: int, kernel: Sizes, mode: Mode, stride: Sizes = 1,
+         pad: Optional[Sizes] = None, groups: int = 1, bias: bool = False, bn: bool = True,
+         act: str = "relu", residual: Optional[nn.Variable] = None, eps: Optional[float] = None,
+         scores: bool = False) -> nn.Variable:
+    """[convolution, BN, + residual, activation].
 
     Args:
-        x: The trunk, (N, C, H, W) or (C, H, W, N).
-        name: Of the layer; its arrays are `<name>/conv/W` and `<name>/bn/*`.
+        x: The trunk.
+        name: Of the layer; its arrays are `<name>/conv/W`, `<name>/conv/b` and `<name>/bn/*`.
         width: Channels of the output.
-        kernel, stride: In pixels, kernel odd.
+        kernel, stride: In pixels.
         mode: How the graph is built.
-        relu: Whether a ReLU comes last.
-        residual: What is added before the ReLU, as the output.
+        pad: Zeros around the image; None: half the kernel ("same" for odd ones). 0: "valid".
+        groups: Of channels that are convolved apart.
+        bias: Whether the convolution has one.
+        bn: Whether BN follows. Without, "none" is often the activation wanted.
+        act: One of `activation.ACTIVATIONS`.
+        residual: What is added before the activation, as the output.
+        eps: What BN adds to the variance; None: as all BNs of the network.
+        scores: Whether the output's channels are the classes.
     """
-    layer = noted(ConvBn(name, channels(x, mode), width, kernel, stride, relu), mode)
-    return layer.build(x, mode, residual)
+    height, width_of_kernel = kernel = pair(kernel)
+    around = (height // 2, width_of_kernel // 2) if pad is None else pair(pad)
+    layer = Conv(name, channels(x, mode), width, kernel, pair(stride), around, groups, bias, bn, act, eps,
+                 scores)
+    return noted(layer, mode).build(x, mode, residual)
 
 
-def max_pool(x: nn.Variable, kernel: int, mode: Mode, stride: int = 2, pad: int = 0) -> nn.Variable:
-    """The largest of each kernel x kernel window; `pad` pixels of -inf around the image."""
-    return in_nchw(x, mode, lambda own: F.max_pooling(own, (kernel,) * 2, (stride,) * 2, pad=(pad,) * 2))
+def batch_norm(x: nn.Variable, name: str, mode: Mode, act: str = "relu", eps: Optional[float] = None,
+               decay: Optional[float] = None) -> nn.Variable:
+    """[BN, activation] on its own; see `BatchNorm`."""
+    return noted(BatchNorm(name, channels(x, mode), act, eps, decay), mode).build(x, mode)
 
 
-def concat(*parts: nn.Variable, mode: Mode) -> nn.Variable:
-    """The channels of all parts, in their order."""
-    return F.concatenate(*parts, axis=0 if mode.fast else 1)
+def dense(x: nn.Variable, name: str, width: int, mode: Mode, bias: bool = True, act: str = "none",
+          scores: bool = False) -> nn.Variable:
+    """[affine, activation] on features (..., C); see `Dense`. scores: whether its outputs are the classes."""
+    return noted(Dense(name, x.shape[-1], width, bias, act, scores), mode).build(x, mode)
 
 
 def classifier(x: nn.Variable, name: str, classes: int, mode: Mode, dropout: float = 0.0) -> nn.Variable:
@@ -71,3 +99,144 @@ def classifier(x: nn.Variable, name: str, classes: int, mode: Mode, dropout: flo
         dropout: Rate in [0, 1), where the mode has noise.
     """
     return noted(Linear(name, channels(x, mode), classes, dropout=dropout), mode).build(x, mode)
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A layer that is stored and never computed, as some originals have it."""
+
+    layer: Owner
+
+    @property
+    def name(self) -> str:
+        """The layer's."""
+        return self.layer.name
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """Those of the layer, marked as not used."""
+        return {name: p._replace(used=False) for name, p in parameters(self.layer).items()}
+
+    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
+        """None: a folded network leaves it out."""
+        return {}
+
+
+def idle(layer: Owner, mode: Mode) -> None:
+    """Store a layer's arrays without computing it: they count as parameters, and files hold them."""
+    noted(Idle(layer), mode)
+
+
+# The trunk ----------------------------------------------------------------------------------------
+
+def channels(x: nn.Variable, mode: Mode) -> int:
+    """The channels of the trunk."""
+    return x.shape[0 if mode.fast else 1]
+
+
+def sides(x: nn.Variable, mode: Mode) -> Pair:
+    """Height and width of the trunk, in pixels."""
+    height, width = x.shape[1:3] if mode.fast else x.shape[2:]
+    return height, width
+
+
+def concat(*parts: nn.Variable, mode: Mode) -> nn.Variable:
+    """The channels of all parts, in their order."""
+    return F.concatenate(*parts, axis=0 if mode.fast else 1)
+
+
+def split(x: nn.Variable, widths: Sequence[int], mode: Mode) -> Tuple[nn.Variable, ...]:
+    """Consecutive channels, as many as each of `widths` says."""
+    ends = np.cumsum(widths).tolist()
+    return tuple(x[start:stop] if mode.fast else x[:, start:stop] for start, stop in zip([0, *ends], ends))
+
+
+def shuffle(x: nn.Variable, groups: int, mode: Mode) -> nn.Variable:
+    """The channels of `groups` groups interleaved (Zhang et al., ShuffleNet, CVPR 2018, figure 1)."""
+    axis, width = (0 if mode.fast else 1), channels(x, mode)
+    before, after = x.shape[:axis], x.shape[axis + 1:]
+    y = F.reshape(x, (*before, groups, width // groups, *after))
+    order = list(range(y.ndim))
+    order[axis], order[axis + 1] = axis + 1, axis
+    return F.reshape(F.transpose(y, order), x.shape)
+
+
+def scale(x: nn.Variable, factors: nn.Variable, mode: Mode) -> nn.Variable:
+    """The trunk times a factor for each image and channel.
+
+    factors: (N, C) features, or the trunk of one pixel.
+    """
+    if factors.ndim == 2:
+        count, width = factors.shape
+        factors = (F.reshape(F.transpose(factors, (1, 0)), (width, 1, 1, count)) if mode.fast
+                   else F.reshape(factors, (count, width, 1, 1)))
+    return x * F.broadcast(factors, x.shape)
+
+
+def max_pool(x: nn.Variable, kernel: int, mode: Mode, stride: int = 2, pad: int = 0) -> nn.Variable:
+    """The largest of each kernel x kernel window; `pad` pixels of -inf around the image."""
+    return in_nchw(x, mode, lambda own: F.max_pooling(own, (kernel,) * 2, (stride,) * 2, pad=(pad,) * 2))
+
+
+def average_pool(x: nn.Variable, kernel: int, mode: Mode, stride: int = 2, pad: int = 0) -> nn.Variable:
+    """The mean of each kernel x kernel window, padded zeros counted."""
+    return in_nchw(x, mode, lambda own: F.average_pooling(own, (kernel,) * 2, (stride,) * 2, pad=(pad,) * 2))
+
+
+def global_mean(x: nn.Variable, mode: Mode, keep: bool = False) -> nn.Variable:
+    """The mean over the image: features (N, C), or with `keep` the trunk of one pixel."""
+    if keep:
+        return F.mean(x, axis=(1, 2) if mode.fast else (2, 3), keepdims=True)
+    return kernels.global_mean(x) if mode.fast else F.mean(x, axis=(2, 3))
+
+
+def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """Features (N, C H W) in the order of (C, H, W)."""
+    y = F.transpose(x, (3, 0, 1, 2)) if mode.fast else x
+    return F.reshape(y, (y.shape[0], -1))
+
+
+def subsample(x: nn.Variable, stride: int, mode: Mode) -> nn.Variable:
+    """Every stride-th pixel of both axes, the first one included."""
+    return x[:, ::stride, ::stride] if mode.fast else x[:, :, ::stride, ::stride]
+
+
+def upsample(x: nn.Variable, factor: int, mode: Mode) -> nn.Variable:
+    """Every pixel repeated `factor` times in both axes."""
+    return in_nchw(x, mode, lambda own: F.unpooling(own, (factor, factor)))
+
+
+# Noise --------------------------------------------------------------------------------------------
+
+def dropout(x: nn.Variable, name: str, rate: float, mode: Mode, whole: bool = False) -> nn.Variable:
+    """Values set to zero with probability `rate`, the others divided by 1 - rate; where the mode has noise.
+
+    Args:
+        x: The trunk or features.
+        name: By which the noise is drawn.
+        rate: In [0, 1).
+        mode: How the graph is built.
+        whole: Whether channels of an image are dropped as a whole.
+    """
+    if mode.random is None or not rate:
+        return x
+    fast = mode.fast and x.ndim == 4  # the noise of an image is the same in both layouts
+    shape = (*x.shape[-1:], *x.shape[:-1]) if fast else x.shape
+    if whole:
+        shape = (*shape[:2], *(1 for _ in shape[2:]))
+    factors = ((mode.random(f"dropout/{name}", shape) >= rate) / (1 - rate)).astype(np.float32)
+    if fast:
+        factors = np.ascontiguousarray(factors.transpose(1, 2, 3, 0))
+    return x * F.broadcast(nn.Variable.from_numpy_array(factors), x.shape)
+
+
+def drop_path(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable:
+    """The branch of each image dropped with probability `rate`, else divided by 1 - rate.
+
+    Huang et al., Deep networks with stochastic depth, ECCV 2016, as EfficientNet has it: by image.
+    """
+    if mode.random is None or not rate:
+        return x
+    count = x.shape[-1 if mode.fast else 0]
+    factors = ((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate)).astype(np.float32)
+    shape = (1,) * (x.ndim - 1) + (count,) if mode.fast else (count,) + (1,) * (x.ndim - 1)
+    return x * F.broadcast(nn.Variable.from_numpy_array(factors.reshape(shape)), x.shape)

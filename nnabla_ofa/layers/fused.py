@@ -12,10 +12,10 @@ import nnabla as nn
 import numpy as np
 
 from .. import kernels
-from .base import Arrays, Mode, Part, parameters, stored
+from .base import Arrays, Mode, Owner, parameters, stored
 
 
-class Fusable(Part, Protocol):
+class Fusable(Owner, Protocol):
     """A layer that `kernels` can compute."""
 
     def kernel_layer(self, mode: Mode) -> kernels.Layer:
@@ -52,7 +52,7 @@ def block(x: nn.Variable, units: Sequence[Fusable], skip: Optional[Fusable], mod
     return y
 
 
-def current_values(layer: Part) -> Arrays:
+def current_values(layer: Owner) -> Arrays:
     """The layer's stored arrays, float32, as they are in the current parameter scope."""
     return {name: stored(name, lambda p=p: p).d.astype(np.float32)  # type: ignore[misc]
             for name, p in parameters(layer).items()}

@@ -41,9 +41,9 @@ class Linear(Single):
 
     def parameters(self) -> Dict[str, Parameter]:
         """See `base.Layer`."""
-        weight = Parameter((self.full_in, self.classes), "he", decay=True, scores=True)
+        weight = Parameter((self.full_in, self.classes), "he", decay=True, scores=1)
         return {f"{self.name}/affine/W": weight,
-                f"{self.name}/affine/b": Parameter((self.classes,), "zeros", scores=True)}
+                f"{self.name}/affine/b": Parameter((self.classes,), "zeros", scores=0)}
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """Trunk (N, w_in, H, W) -> logits (N, classes)."""

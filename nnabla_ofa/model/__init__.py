@@ -4,6 +4,7 @@
 What only elastic networks can is in network.py; only sampling, stages, search and latency tables ask for it.
 """
 
+from . import zoo
 from .files import create, load_network, network_from
 from .fixed import FixedNetwork
 from .frozen import Frozen
@@ -12,4 +13,4 @@ from .population import Population
 from .protocol import AnyNetwork
 
 __all__ = ["AnyNetwork", "FixedNetwork", "Frozen", "Network", "Population", "create", "load_network",
-           "network_cost", "network_from"]
+           "network_cost", "network_from", "zoo"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Mapping, Union
 
 from ..errors import OfaError
 from ..layers import Arrays
-from ..nets import Config, Fixed, Space, net_config
+from ..nets import Config, Fixed, Space, config_class, net_config
+from ..nets.zoo import ZOO
 from ..system import container
 from ..system.files import Location
 from .fixed import FixedNetwork
@@ -14,11 +16,40 @@ from .info import checked
 from .network import Network
 
 
-def create(config: Config, space: Union[Space, str], seed: int = 0) -> Union[Network, FixedNetwork]:
-    """A network with new weights; the same (config, space, seed) gives the same values."""
+def create(config: Union[Config, str], space: Union[Space, str, None] = None, seed: int = 0,
+           **settings: Any) -> Union[Network, FixedNetwork]:
+    """A network with new weights; the same arguments give the same values.
+
+    Args:
+        config: Its configuration, or the name of a family or of a network of the zoo.
+        space: The search space of an elastic network; a fixed one needs none.
+        seed: Of the weights.
+        settings: Fields of the configuration, where a name is given: `create("resnet18_cifar", classes=100)`.
+
+    Raises:
+        OfaError: There is no such network, setting or space.
+    """
+    if isinstance(config, str):
+        config = named_config(config, **settings)
+    elif settings:
+        raise OfaError(f"{', '.join(settings)} belong to the configuration that was given")
     if isinstance(config, Fixed):
         return FixedNetwork.create(config, space, seed)
+    if space is None:
+        raise OfaError(f"{config.family} is elastic: name a search space")
     return Network.create(config, space, seed)  # type: ignore[arg-type]
+
+
+def named_config(name: str, **settings: Any) -> Config:
+    """The configuration of a family or network by its name; a network's classes are those of its original."""
+    kind = config_class(name)
+    known = {f.name for f in fields(kind)} - {"family"}
+    wrong = [key for key in settings if key not in known]
+    if wrong:
+        raise OfaError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(known))}")
+    if kind is Fixed:
+        return Fixed(name, **{"classes": ZOO[name].classes, **settings})
+    return kind(**settings)
 
 
 def load_network(path: Location) -> Union[Network, FixedNetwork]:

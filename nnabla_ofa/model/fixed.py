@@ -7,37 +7,44 @@ stores and what it costs.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import nnabla as nn
 import numpy as np
 
-from ..layers import Cost, Mode, Parameter, Part, parameters, to_trunk
+from ..layers import Cost, Mode, Noise, Owner, Parameter, parameters, to_trunk
 from ..nets import Arch, Fixed, Space
 from .base import Weights
 from .inputs import require_image_size
 from .population import Piece, Population
 from .protocol import Subnet
 
-SIDE = 32  # pixels of the image on which the stored arrays are found
-
 
 class Trace(NamedTuple):
-    """The layers of a network in the order of its graph, and its cost on one image."""
+    """The layers of a network in the order of its graph, and its cost on one image.
 
-    parts: Tuple[Part, ...]
+    Layers that are stored and never computed count as parameters.
+    """
+
+    parts: Tuple[Owner, ...]
     cost: Cost
+
+    def declared(self) -> Dict[str, Parameter]:
+        """Every array that the network stores, by name."""
+        return {name: p for part in self.parts for name, p in parameters(part).items()}
 
 
 @lru_cache(maxsize=256)
 def trace(config: Fixed, side: int) -> Trace:
     """What a network is made of, on images of `side` pixels."""
-    parts: List[Part] = []
+    parts: List[Owner] = []
     with nn.parameter_scope("", OrderedDict()):
         y = config.forward(nn.Variable((1, 3, side, side)), Mode(batch_stat=True, trace=parts))
     declared = [p for part in parts for p in parameters(part).values()]
-    counted = Cost(sum(p.size for p in declared if p.trained), sum(p.size for p in declared if p.statistic))
+    counted = Cost(sum(p.size for p in declared if p.role == "weight"),
+                   sum(p.size for p in declared if p.role in ("mean", "variance")))
     return Trace(tuple(parts), counted + graph_cost(y))
 
 
@@ -66,15 +73,26 @@ class FixedNetwork(Weights[Fixed]):
         net.initialise(seed)
         return net
 
+    @classmethod
+    def blank(cls, config: Fixed) -> "FixedNetwork":
+        """A network whose weights are still to be set."""
+        return cls(config, config.space(config.family))
+
     def declared(self) -> Dict[str, Parameter]:
         """See `protocol.AnyNetwork`."""
-        found = {name: p for part in self._parts() for name, p in parameters(part).items()}
+        traced = self._trace()
+        found = traced.declared()
         return found if not self.folded else {
-            name: found.get(name, Parameter(array.shape, "zeros")) for part in self._parts() for name, array
+            name: found.get(name, Parameter(array.shape, "zeros")) for part in traced.parts for name, array
             in part.fold({n: np.zeros(p.shape, np.float32) for n, p in found.items()}, 1.0).items()}
 
-    def _parts(self) -> Tuple[Part, ...]:
-        return trace(self.config, SIDE).parts
+    def _trace(self) -> Trace:
+        return trace(self.config, self.config.entry.image_size)
+
+    def mode(self, batch_stat: bool, random: Optional[Noise] = None) -> Mode:
+        """See `protocol.AnyNetwork`; "auto" takes the fused functions for networks that they make faster."""
+        mode = super().mode(batch_stat, random)
+        return replace(mode, fast=mode.fast and (self.config.entry.fused or self.kernels == "fast"))
 
     def forward(self, x: nn.Variable, archs: Sequence[Arch], mode: Mode) -> List[nn.Variable]:
         """See `protocol.AnyNetwork`."""
@@ -105,7 +123,7 @@ class FixedNetwork(Weights[Fixed]):
         """See `protocol.AnyNetwork`."""
         arrays = self.arrays()
         copy = FixedNetwork(self.config, self.space, info=dict(self.info), kernels=self.kernels, folded=True)
-        copy.set_arrays({name: array for part in self._parts()
+        copy.set_arrays({name: array for part in self._trace().parts
                          for name, array in part.fold(arrays, self.config.bn_eps).items()})
         return copy
 

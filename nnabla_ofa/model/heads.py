@@ -28,11 +28,13 @@ def with_new_head(net: N, learned: Sequence[str], classes: Sequence[str], seed: 
     known = {name: i for i, name in enumerate(learned)}
     kept = [(new, known[name]) for new, name in enumerate(classes) if name in known]
     for name, parameter in head.declared().items():
-        if not old[name].scores:
+        axis = old[name].scores
+        if axis is None:
             continue
         values = initial_value(parameter, generator_of(name, seed))
-        for new, before in kept:
-            values[..., new] = arrays[name][..., before]
-        arrays[name] = np.ascontiguousarray(values)
+        before = np.moveaxis(arrays[name], axis, 0)
+        for new, place in kept:
+            np.moveaxis(values, axis, 0)[new] = before[place]
+        arrays[name] = values
     head.set_arrays(arrays)
     return head

@@ -8,20 +8,20 @@ An elastic family gives layers for any space and arch. A fixed network is a func
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Callable, ClassVar, Dict, Mapping, Protocol, Tuple, Type, Union, runtime_checkable
+from inspect import signature
+from typing import Any, ClassVar, Dict, Mapping, Optional, Protocol, Tuple, Type, Union, runtime_checkable
 
 import nnabla as nn
 
 from ..errors import OfaError, require
 from ..layers import Layer, Mode
+from ..layers.functional import sides
 from .arch import Arch, Space
 from .elastic.resnet20 import ResNet20
 from .elastic.xception import Xception
-from .zoo import resnet_cifar
-
-Function = Callable[[nn.Variable, int, Mode], nn.Variable]  # (trunk, classes, mode) -> logits (N, classes)
+from .zoo import ZOO, Entry
 
 
 class Config(Protocol):
@@ -64,9 +64,6 @@ class ElasticConfig(Config, Protocol):
 
 
 ELASTIC: Dict[str, Type[ElasticConfig]] = {"xception": Xception, "resnet20": ResNet20}
-ZOO: Dict[str, Function] = {
-    "resnet18_cifar": partial(resnet_cifar.resnet, blocks=(2, 2, 2, 2)),
-}
 DEFAULT = "xception"  # the family of settings that name none
 
 
@@ -74,20 +71,39 @@ DEFAULT = "xception"  # the family of settings that name none
 class Fixed:
     """A network of the zoo: one arch, of the network's name.
 
-    family: one of ZOO. classes: how many scores. bn_eps, bn_decay: of every BN.
+    family: one of ZOO. classes: how many scores. bn_eps, bn_decay: of every BN. dropout: before the
+    classifier, drop_path: of the residual branches, rates in [0, 1); None: as the network's original.
     """
 
     family: str
     classes: int = 10
     bn_eps: float = 1e-5
     bn_decay: float = 0.9
+    dropout: Optional[float] = None
+    drop_path: Optional[float] = None
 
     def __post_init__(self) -> None:
+        if self.family not in ZOO:
+            raise unknown(self.family)
         require(self, "net", {
-            "family": (self.family in ZOO, f"one of {', '.join(sorted(ZOO))}"),
             "classes": (self.classes >= 1, "1 or more"),
             "bn_eps": (self.bn_eps > 0, "positive"),
-            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)"),
+            "dropout": (self.dropout is None or 0 <= self.dropout < 1, "in [0, 1)"),
+            "drop_path": (self.drop_path is None or 0 <= self.drop_path < 1, "in [0, 1)")})
+        for name in self._given():
+            if name not in signature(self.entry.build).parameters:
+                raise OfaError(f"net.{name} is not possible: {self.family} has no {name.replace('_', ' ')}")
+
+    @property
+    def entry(self) -> Entry:
+        """The network's row."""
+        return ZOO[self.family]
+
+    def _given(self) -> Dict[str, float]:
+        """The settings that replace those of the original."""
+        return {name: value for name, value in (("dropout", self.dropout), ("drop_path", self.drop_path))
+                if value is not None}
 
     def arch(self, text: str) -> Arch:
         """The network itself, by its name. Raises OfaError for any other text."""
@@ -101,8 +117,9 @@ class Fixed:
         return Space.of(self.arch(name))
 
     def forward(self, x: nn.Variable, mode: Mode) -> nn.Variable:
-        """Logits (N, classes) of images in the trunk's layout."""
-        return ZOO[self.family](x, self.classes, mode)
+        """Logits (N, classes) of images in the trunk's layout. Raises OfaError for a size it cannot take."""
+        self.entry.require_size(self.family, *sides(x, mode))
+        return self.entry.build(x, self.classes, mode, **self._given())
 
 
 FAMILIES: Tuple[str, ...] = (*ELASTIC, *ZOO)
@@ -113,8 +130,16 @@ def config_class(name: str) -> Union[Type[ElasticConfig], Type[Fixed]]:
     if name in ZOO:
         return Fixed
     if name not in ELASTIC:
-        raise OfaError(f"net.family={name!r} is not one of {', '.join(sorted(FAMILIES))}")
+        raise unknown(name)
     return ELASTIC[name]
+
+
+def unknown(name: str) -> OfaError:
+    """The error for a name that is no family and no network; it names the nearest ones."""
+    close = difflib.get_close_matches(str(name), (*ELASTIC, *ZOO), 3, 0.5)
+    near = f"; nearest are {', '.join(close)}" if close else ""
+    return OfaError(f"net.family={name!r} is not one of {', '.join(sorted(ELASTIC))}, and not in the "
+                    f"zoo{near} (runners/zoo.py lists it)")
 
 
 def net_config(settings: Mapping[str, Any]) -> Config:

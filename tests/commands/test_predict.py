@@ -21,8 +21,7 @@ from nnabla_ofa.data.backends import open_backend
 from nnabla_ofa.data.views import valid_images
 from nnabla_ofa.experiment import command
 from nnabla_ofa.experiment.parse import load_recipe
-from nnabla_ofa.nets import registry
-from nnabla_ofa.nets.zoo import resnet_cifar
+from nnabla_ofa.nets.zoo import ZOO, Entry, resnet_cifar
 from nnabla_ofa.system import records
 from nnabla_ofa.system.comm import Single
 
@@ -264,7 +263,7 @@ def test_scores_that_are_not_finite_are_no_predictions(tmp_path, digits, predict
 
 
 def test_fixed_networks_predict_too(tmp_path, monkeypatch, digits, predict):
-    monkeypatch.setitem(registry.ZOO, "small_resnet", partial(resnet_cifar.resnet, blocks=(1, 1)))
+    monkeypatch.setitem(ZOO, "small_resnet", Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
     net = ofa.FixedNetwork.create(ofa.Fixed("small_resnet", classes=10))
     _, test = open_dataset("digits")
     net.info = {"mean": [0.5] * 3, "std": [0.2] * 3}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import zlib
 from functools import partial
 from pathlib import Path
 
 import nnabla as nn
 import numpy as np
 import pytest
+import zoo_reference as reference
 
 import nnabla_ofa as ofa
 from nnabla_ofa import kernels
@@ -22,7 +21,7 @@ from nnabla_ofa.experiment.run import Run
 from nnabla_ofa.formats import export
 from nnabla_ofa.model.fixed import graph_cost
 from nnabla_ofa.nets import registry
-from nnabla_ofa.nets.zoo import resnet_cifar
+from nnabla_ofa.nets.zoo import ZOO, Entry, resnet_cifar
 from nnabla_ofa.system.comm import Single
 from nnabla_ofa.training.checkpoints import checkpoints
 
@@ -36,7 +35,7 @@ WAYS = [pytest.param(way, marks=pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A network of seconds: one block in each of the first two stages."""
-    monkeypatch.setitem(registry.ZOO, SMALL, partial(resnet_cifar.resnet, blocks=(1, 1)))
+    monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
 
 
 def random_net(family=SMALL, classes=5, way="nnabla"):
@@ -63,51 +62,14 @@ def relative(a, b):
 
 # The function ------------------------------------------------------------------------------------
 
-def reference_key(name):
-    """The name of one of our arrays in the state dict of weiaicunzai/pytorch-cifar100's resnet18."""
-    kinds = {"conv/W": "weight", "bn/gamma": "weight", "bn/beta": "bias", "bn/mean": "running_mean",
-             "bn/var": "running_var", "affine/W": "weight", "affine/b": "bias"}
-    layer, kind = re.fullmatch(r"(.+)/(\w+/\w+)", name).groups()
-    after = int(kind.startswith("bn"))
-    if layer == "classifier":
-        return f"fc.{kinds[kind]}"
-    if layer == "stem":
-        return f"conv1.{after}.{kinds[kind]}"
-    stage, block, part = re.fullmatch(r"stages/(\d)/(\d)/(\w+)", layer).groups()
-    place = f"shortcut.{after}" if part == "skip" else f"residual_function.{3 * int(part) + after}"
-    return f"conv{int(stage) + 2}_x.{block}.{place}.{kinds[kind]}"
-
-
-def formula(name, parameter, gain):
-    """The weights that the reference's logits were computed from: drawn by the reference's name."""
-    key = reference_key(name)
-    shape = parameter.shape[::-1] if name.endswith("affine/W") else parameter.shape
-    rng = np.random.default_rng(zlib.crc32(key.encode()))
-    if name.endswith(("bn/gamma", "bn/var")):
-        return rng.uniform(0.5, 1.5, shape)
-    if name.endswith(("bn/beta", "bn/mean", "affine/b")):
-        return 0.1 * rng.standard_normal(shape)
-    values = rng.standard_normal(shape) * np.sqrt(gain / np.prod(shape[1:]))
-    return values.T if name.endswith("affine/W") else values
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("gain", [1, 2])
 def test_resnet18_computes_the_logits_of_the_reference(gain, way):
     net = ofa.FixedNetwork(ofa.Fixed("resnet18_cifar", classes=100), ofa.Space((), "resnet18_cifar"))
-    net.set_arrays({name: formula(name, p, gain) for name, p in net.declared().items()})
+    net.set_arrays(reference.formula(net, "pytorch-cifar100/resnet18", gain))
     net.kernels = way
-    x = np.random.default_rng(7).standard_normal((2, 3, 32, 32)).astype(np.float32)
     expected = np.load(FIXTURES / "resnet18_cifar100_logits.npz")[f"gain{gain}"]
-    assert relative(net.logits(x), expected) < 1e-5
-
-
-@pytest.mark.parametrize("classes, parameters, macs", [(10, 11_173_962, 555_422_720),
-                                                       (100, 11_220_132, 555_468_800)])
-def test_resnet18_has_the_published_size(classes, parameters, macs):
-    """Counts of golden_cifar.csv, made with the reference code; its activations leave the scores out."""
-    cost = ofa.FixedNetwork.create(ofa.Fixed("resnet18_cifar", classes=classes)).cost(image_size=32)
-    assert (cost.parameters, cost.macs, cost.activations - classes) == (parameters, macs, 614_400)
+    assert relative(net.logits(reference.images(32)), expected) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["XP1 7x7 3", "XP0.6 3x3 1", "XP0.8 5x5 2"])

@@ -16,8 +16,7 @@ from nnabla_ofa.cost import CostModel
 from nnabla_ofa.cost.model import costs_of
 from nnabla_ofa.data import normalise
 from nnabla_ofa.model import Frozen
-from nnabla_ofa.nets import registry
-from nnabla_ofa.nets.zoo import resnet_cifar
+from nnabla_ofa.nets.zoo import ZOO, Entry, resnet_cifar
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 SMALL = "small_resnet"
@@ -33,7 +32,7 @@ made_once = lru_cache(lambda kind: MAKERS[kind]())
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A fixed network of seconds: one block in each of the first two stages."""
-    monkeypatch.setitem(registry.ZOO, SMALL, partial(resnet_cifar.resnet, blocks=(1, 1)))
+    monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
 
 
 @pytest.fixture(params=["nnabla", "fast"])

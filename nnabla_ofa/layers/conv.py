@@ -1,0 +1,107 @@
+"""Convolution with all its options, for fixed networks: any kernel, padding, groups, bias, BN, activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Dict, Mapping, Optional, Tuple
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+
+from ..kernels import Folded
+from ..kernels import Layer as KernelLayer
+from . import fused
+from .activation import activate
+from .base import Arrays, Mode, Parameter, Single, in_nchw, parameters
+from .batch_norm import batch_normalization, bn_parameters, bn_variable, folded_convolution, running
+
+Pair = Tuple[int, int]  # (height, width), in pixels
+
+
+@dataclass(frozen=True)
+class Conv(Single):
+    """[convolution, BN, + residual, activation].
+
+    Args:
+        name: Of the layer; its arrays are `<name>/conv/W`, `<name>/conv/b` and `<name>/bn/*`.
+        w_in, w_out: Channels.
+        kernel, stride, pad: Of the convolution; zeros are padded.
+        groups: Of channels that are convolved apart.
+        bias: Whether the convolution has one.
+        bn: Whether BN follows.
+        activation: One of `activation.ACTIVATIONS`.
+        eps: What BN adds to the variance; None: as all BNs of the network.
+        scores: Whether the output's channels are the classes.
+    """
+
+    name: str
+    w_in: int
+    w_out: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    pad: Pair = (0, 0)
+    groups: int = 1
+    bias: bool = False
+    bn: bool = True
+    activation: str = "none"
+    eps: Optional[float] = None
+    scores: bool = False
+
+    def parameters(self) -> Dict[str, Parameter]:
+        """See `base.Layer`."""
+        axis = 0 if self.scores else None
+        shape = (self.w_out, self.w_in // self.groups, *self.kernel)
+        found = {f"{self.name}/conv/W": Parameter(shape, "he", decay=True, scores=axis)}
+        if self.bias:
+            found[f"{self.name}/conv/b"] = Parameter((self.w_out,), "zeros", scores=axis)
+        return {**found, **bn_parameters(self.name, self.w_out)} if self.bn else found
+
+    def build(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable] = None) -> nn.Variable:
+        """The graph on the trunk `x`; residual: what is added before the activation, as the output."""
+        if mode.fast and self.fusable():
+            return fused.block(x, (), self, mode, relu_out=self.activation == "relu", residual=residual)
+        y = in_nchw(x, mode, lambda own: self._convolved(own, mode))
+        return activate(y if residual is None else y + residual, self.activation)
+
+    def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        """(N, w_in, H, W) -> (N, w_out, H', W'), BN included."""
+        bias = self.variable("conv/b") if self.bias or (mode.folded and self.bn) else None
+        y = F.convolution(x, self.variable("conv/W"), bias, pad=self.pad, stride=self.stride,
+                          group=self.groups)
+        if not self.bn or mode.folded:
+            return y
+        own = mode if self.eps is None else replace(mode, bn_eps=self.eps)
+        return batch_normalization(y, self.name, self.w_out, self.w_out, own)
+
+    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
+        """See `base.Owner`."""
+        own = {name: arrays[name] for name in parameters(self)}
+        if not self.bn:
+            return own
+        weight, bias = folded_convolution(own, self.name, "conv", eps if self.eps is None else self.eps)
+        return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
+
+    # On the CPU ---------------------------------------------------------------------------------
+
+    def fusable(self) -> bool:
+        """Whether `kernels.block` computes it: square and odd, "same" padding, dense, BN, ReLU or none."""
+        side, stride = self.kernel[0], self.stride[0]
+        return (self.kernel == (side, side) and side % 2 == 1 and self.pad == (side // 2,) * 2
+                and self.stride == (stride, stride) and self.groups == 1 and not self.bias and self.bn
+                and self.activation in ("none", "relu") and self.eps is None)
+
+    def kernel_layer(self, mode: Mode) -> KernelLayer:
+        """Its variables, as `kernels.block` takes them."""
+        gamma, beta = (bn_variable(self.name, self.w_out, key) for key in ("gamma", "beta"))
+        return KernelLayer(self.variable("conv/W"), gamma, beta, stride=self.stride[0], w_out=self.w_out,
+                           running=running(self.name, self.w_out, mode))
+
+    def constant_layer(self, mode: Mode) -> Folded:
+        """Its weights as they are now, BN folded in."""
+        weight, bias = folded_convolution(fused.current_values(self), self.name, "conv", mode.bn_eps)
+        return Folded(weight, bias, stride=self.stride[0])
+
+    def active_order(self) -> Optional[np.ndarray]:
+        """None: the stored order is the output's."""
+        return None
