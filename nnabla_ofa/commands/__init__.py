@@ -17,6 +17,7 @@ COMMANDS: Dict[str, str] = {
     "finetune": "take one subnet out and train it on, alone",
     "export": "one network as NNP, ONNX or a checkpoint of nnabla-nas",
     "profile": "parameters, MACs and latency of subnets on this device",
+    "zoo": "the fixed networks: names, costs, published accuracies",
     "predictor": "learn to predict top-1 from a sample of subnets",
     "rank": "order the subnets of a file",
     "data": "prepare, check and show data sets",

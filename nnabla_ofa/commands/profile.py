@@ -9,36 +9,31 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from tabulate import tabulate
 
 from ..cost import costs_of, timing
 from ..cost.latency import LatencyTable
 from ..cost.timing import Setting
 from ..errors import OfaError
 from ..experiment.command import Command
+from ..experiment.listing import Row, print_table, require_form, save
 from ..experiment.options import Options as CommonOptions
-from ..experiment.options import add_options, at_least, check_kernels, command_line
+from ..experiment.options import add_net, add_options, at_least, check_kernels, command_line, with_net
 from ..experiment.parse import load_recipe
 from ..formats import load
 from ..kernels.build import default_threads
 from ..model import AnyNetwork, Network, create
 from ..model.network import require_elastic
-from ..nets import Arch
+from ..nets import Arch, Fixed
 from ..system import records
 from ..system.comm import Communicator
-from ..system.files import write_atomically
 from ..system.machine import describe_run
 
-Row = Dict[str, Any]
 SHOWN = 40  # rows that are printed
 
 
@@ -48,6 +43,7 @@ class Options(CommonOptions):
 
     weights: Optional[Path] = None
     recipe: Optional[str] = None
+    net: Optional[str] = None
     search_space: Optional[str] = None
     classes: Optional[int] = None
     subnet: Tuple[str, ...] = ()
@@ -71,17 +67,27 @@ def network(options: Options) -> Tuple[AnyNetwork, Sequence[int]]:
         net = load(options.weights)
         sizes = options.image_size or [max(net.info.get("image_sizes", [224]))]
     elif options.recipe:
-        recipe = load_recipe(options.recipe, options.overrides)
+        recipe = load_recipe(options.recipe, with_net(options.overrides, options.net))
         config = replace(recipe.net, classes=options.classes or recipe.net.classes)
         space = options.search_space or (recipe.stages[0].space if len(recipe.stages) == 1 else None)
         if space is None:
             raise OfaError(f"recipe {recipe.name} has several stages: choose one by --search-space")
         net = create(config, space, options.seed or 0)
         sizes = options.image_size or recipe.data.valid_sizes
+    elif options.net:
+        given = {} if options.classes is None else {"classes": options.classes}
+        net = create(options.net, options.search_space, options.seed or 0, **given)
+        sizes = options.image_size or [native_size(net)]
     else:
-        raise OfaError("name a network: --weights FILE, or --recipe NAME with --search-space NAME")
+        raise OfaError("name a network: --weights FILE, --net NAME of the zoo, or --recipe NAME with "
+                       "--search-space NAME")
     net.kernels = options.kernels
     return net, sizes
+
+
+def native_size(net: AnyNetwork) -> int:
+    """The image size in pixels that a fixed network was made for; else ImageNet's usual one."""
+    return net.config.entry.image_size if isinstance(net.config, Fixed) else 224
 
 
 def measured(net: AnyNetwork, archs: Sequence[Arch], size: int, setting: Setting, rounds: int
@@ -107,29 +113,6 @@ def rows_of(options: Options, net: AnyNetwork, sizes: Sequence[int], archs: Sequ
         rows += [{"subnet": str(arch), "image_size": size, **dict(zip(columns, values))}
                  for arch, *values in zip(archs, *columns.values())]
     return rows
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """The rows, the subnet last; no more than `SHOWN` of them."""
-    names = [name for name in rows[0] if name != "subnet"] + ["subnet"]
-    cells = [[str(row[name]) for name in names] for row in rows[:SHOWN]]
-    align = ["right"] * (len(names) - 1) + ["left"]
-    print(tabulate(cells, names, tablefmt="plain", colalign=align, disable_numparse=True))
-    if len(rows) > SHOWN:
-        print(f"... and {len(rows) - SHOWN} more: --save FILE.csv keeps them all")
-
-
-def save(path: Path, rows: Sequence[Row]) -> None:
-    """Write the rows as CSV or JSON, by the file's ending."""
-    text = io.StringIO(newline="")
-    if path.suffix == ".json":
-        json.dump(rows, text, indent=1)
-    else:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode("utf-8"))
-    print(f"saved: {path}")
 
 
 def build(options: Options, net: Network, sizes: Sequence[int], setting: Setting, path: Path) -> None:
@@ -177,8 +160,7 @@ def record(net: Network, size: int, table: LatencyTable, found: Row, seconds: fl
 def main(options: Options, comm: Communicator) -> None:
     """Build and check a table where asked; print costs of subnets."""
     check_kernels(options, comm)
-    if options.save and options.save.suffix not in (".csv", ".json"):
-        raise OfaError(f"--save {options.save} ends in neither .csv nor .json")
+    require_form(options.save)
     net, sizes = network(options)
     archs = [net.arch(name) for name in options.subnet]
     archs += net.space.sample_distinct(options.random, np.random.default_rng(options.seed or 0))
@@ -187,7 +169,7 @@ def main(options: Options, comm: Communicator) -> None:
     if archs or not (options.build_table or options.check_table):
         archs = archs or list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
         rows = rows_of(options, net, sizes, archs, table, setting)
-        print_table(rows)
+        print_table(rows, "subnet", SHOWN)
         if options.save:
             save(options.save, rows)
 
@@ -221,6 +203,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument("--weights", type=Path, help="weights.h5 of a supernet or subnet")
     parser.add_argument("--recipe", help="name under args/ or path of a YAML file")
+    add_net(parser)
     parser.add_argument("--search-space", metavar="NAME", help="of --recipe, with random weights")
     parser.add_argument("--classes", type=at_least(1), help="of --recipe (default: what it says)")
     parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',

@@ -1,7 +1,8 @@
-"""Train an elastic network through the stages of progressive shrinking, up to a search space.
+"""Train an elastic network through the stages of progressive shrinking, or a fixed network alone.
 
     python runners/train.py --search-space K357_E0.6+0.8+1_D123
     mpirun -n 4 python runners/train.py --search-space K357_E0.6+0.8+1_D123 --data /data/imagenet
+    python runners/train.py --recipe zoo_cifar10 --net densenet_cifar --data cifar10
 
 Stages whose result is there are skipped; an interrupted one goes on when the command is repeated.
 """
@@ -16,7 +17,14 @@ from typing import Optional
 from ..errors import OfaError
 from ..experiment.command import Command
 from ..experiment.few_images import for_training
-from ..experiment.options import RunOptions, add_accept_changes, add_new_head, add_run_options, open_run
+from ..experiment.options import (
+    RunOptions,
+    add_accept_changes,
+    add_net,
+    add_new_head,
+    add_run_options,
+    open_run,
+)
 from ..experiment.run import Run
 from ..system.comm import Communicator
 
@@ -32,6 +40,7 @@ class Options(RunOptions):
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(p)
+    add_net(p)
     p.add_argument("--search-space", metavar="NAME",
                    help="for example K357_E0.6+0.8+1_D123; not needed for a recipe of one stage")
     p.add_argument("--only", action="store_true", help="just that stage, from its start's weights")

@@ -41,10 +41,12 @@ class Options:
 class RunOptions(Options):
     """What every command on data takes, and what only some do; see `add_run_options`.
 
-    name: of the record. save: a file that the work ends with. accept_changes, new_head, start: as of `Run`.
+    net: in place of the recipe's. name: of the record. save: a file that the work ends with.
+    accept_changes, new_head, start: as of `Run`.
     """
 
     recipe: Optional[str] = None
+    net: Optional[str] = None
     data: Optional[str] = None
     output: Optional[Path] = None
     name: Optional[str] = None
@@ -108,6 +110,18 @@ def add_run_options(p: argparse.ArgumentParser, output: str = "") -> None:
                    help=output or "folder of the run (default: runs/<recipe>-<name of the data>)")
 
 
+def add_net(p: argparse.ArgumentParser) -> None:
+    """The argument that chooses a network."""
+    p.add_argument("--net", metavar="NAME",
+                   help="a family, or a fixed network of the zoo, in place of the recipe's (runners/zoo.py "
+                        "lists them)")
+
+
+def with_net(overrides: Tuple[str, ...], net: Optional[str]) -> Tuple[str, ...]:
+    """The overrides of a recipe, with the network that --net names."""
+    return overrides if net is None else (f"net.family={net}", *overrides)
+
+
 def add_accept_changes(p: argparse.ArgumentParser) -> None:
     """The argument of `Run.accept_changes`."""
     p.add_argument("--accept-changes", action="store_true",
@@ -145,7 +159,7 @@ def choose_recipe(options: RunOptions, trained_with: Optional[Mapping[str, Any]]
     """
     if options.recipe or not trained_with:
         recipe = load_recipe(options.recipe or default_recipe(options.data or data_of_environment()),
-                             options.overrides)
+                             with_net(options.overrides, options.net))
     else:
         recipe = from_settings(dict(trained_with), options.overrides, "the recipe in the weights file")
     source = options.data or recipe.data.source or data_of_environment()

@@ -79,3 +79,22 @@ def test_what_needs_subnets_says_so(trained, tmp_path, command, arguments):
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()[-1:]) == 1, done.stderr
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith("error: ") and "resnet18_cifar" in message, done.stderr
+
+
+def test_the_zoo_is_listed(tmp_path):
+    done = run("zoo", "resnet*_cifar", "--classes", 7, "--save", tmp_path / "zoo.json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["network"]: row for row in json.loads((tmp_path / "zoo.json").read_text())}
+    assert rows[NAME]["parameters"] == 11_173_962 - 3 * 513 and rows[NAME]["pixels"] == 32
+    assert "pytorch-cifar/ResNet18" in rows[NAME]["sources"] and NAME in done.stdout
+    assert "0.9574 (zoo_cifar10), 0.7739 (zoo_cifar100)" in rows["resnet50_cifar"]["published top-1"]
+    done = run("zoo", "resnet18")
+    assert done.returncode == 2 and "nearest are resnet20, resnet18_cifar" in done.stderr
+
+
+def test_a_network_is_named_by_an_option():
+    done = run("profile", "--net", "resnet34_cifar", "--classes", 100)
+    assert done.returncode == 0 and "21328292" in done.stdout, done.stderr
+    done = run("train", "--recipe", "zoo_cifar10", "--net", "resnet19", "--data", "digits")
+    assert done.returncode == 2 and done.stderr.strip().splitlines()[-1].startswith("error: "), done.stderr
+    assert "nearest are resnet" in done.stderr
