@@ -87,6 +87,15 @@ def write_state_dict(path: Location, arrays: Mapping[str, np.ndarray], legacy: b
     write_atomically(path, legacy_form(items, key) if legacy else zip_form(items, folder, key))
 
 
+def is_torch_file(path: Location) -> bool:
+    """Whether a file begins as `torch.save` begins one; False where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(MAGIC)).startswith((b"PK\3\4", MAGIC))
+    except OSError:
+        return False
+
+
 # The file ----------------------------------------------------------------------------------------
 
 @contextmanager
