@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Leave with status 2; of the ranks of mpirun, which all read the same line, the first says why."""
         rank = next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
-        time.sleep(min(rank, 5))  # mpirun stops the others meanwhile
+        time.sleep(5 if rank else 0)  # mpirun stops the others meanwhile
         fail(None, f"error: {' '.join(message.split())} (--help lists the arguments)", 2)
 
 
