@@ -19,6 +19,7 @@ from ..experiment.options import Options as CommonOptions
 from ..reports.pages import (
     ablations,
     agreement,
+    baselines,
     headline,
     index,
     loader,
@@ -30,7 +31,7 @@ from ..reports.pages import (
     speed,
 )
 from ..reports.protocol import PageModule, Records
-from ..reports.published import read_published
+from ..reports.published import BASELINES, read_baselines, read_published
 from ..system import records
 from ..system.comm import Communicator
 from ..system.machine import ROOT
@@ -66,6 +67,7 @@ def main(options: Options, comm: Communicator) -> None:
     if not made:
         raise OfaError(f"there is no record under {options.records}: name the folder records/ of a run")
     published = read_published(PUBLISHED) if PUBLISHED.is_file() else []  # only a checkout has them
+    published += baselines.as_records(read_baselines(BASELINES))
     found = with_names([*made, *published])
     pages = index.whole(found, MODULES, options.command())
     if CHECKOUT and options.output.resolve() == RESULTS:
