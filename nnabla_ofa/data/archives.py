@@ -48,6 +48,7 @@ def members(path: Location, most_bytes: int) -> Iterator[Tuple[str, IO[bytes]]]:
     for name, size, file in _zip(path) if zipfile.is_zipfile(str(path)) else _tar(path):
         left -= size
         if left < 0:
+            file.close()
             raise tarfile.ReadError(f"it holds more than {most_bytes:,} bytes")
         yield name, file
 

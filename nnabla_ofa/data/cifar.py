@@ -111,8 +111,9 @@ def read_archive(path: str) -> Tuple[Form, Tuple[str, ...], Arrays, Arrays]:
     files: Dict[str, bytes] = {}
     try:
         for name, file in members(path, MOST_BYTES):
-            if os.path.normpath(name) in wanted:
-                files[os.path.normpath(name)] = file.read()
+            with file:
+                if os.path.normpath(name) in wanted:
+                    files[os.path.normpath(name)] = file.read()
     except DAMAGED as error:
         reason = next(iter(str(error).splitlines()), "damaged")  # tarfile says it for every compression
         raise OfaError(f"data: {path} cannot be read as a .tar archive ({reason}); fetch it again") from error

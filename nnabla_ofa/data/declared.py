@@ -19,6 +19,7 @@ MOST = 2**28      # whatever the size of the file: 0.8 GB as RGB
 
 Size = Tuple[int, int]  # (width, height)
 _SIZ = re.compile(rb"\xff\x4f\xff\x51..(?=(.{36}))", re.DOTALL)  # JPEG 2000: image and tile size
+_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF's kinds of them
 _PNM = re.compile(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,9})(?:\s+|#[^\n]*\n)+(\d{1,9})\s")
 
 
@@ -37,7 +38,7 @@ def require_known(data: bytes) -> None:
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     try:
         size = reader(data) if reader else None
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, LookupError, ValueError):
         size = None
     if size is None:
         raise ValueError("not an image, or damaged")
@@ -82,10 +83,8 @@ def _tiff(data: bytes) -> Optional[Size]:
     tags: Dict[int, int] = {}
     for at in range(start + head, min(start + head + count * entry, len(data)), entry):
         tag, kind = struct.unpack(order + "HH", data[at:at + 4])
-        value = at + (12 if big else 8)
         if tag in (256, 257):  # width, height
-            number, = (struct.unpack(order + "H", data[value:value + 2]) if kind == 3 else
-                       struct.unpack(order + "I", data[value:value + 4]))
+            number, = struct.unpack_from(order + _INTEGERS[kind], data, at + (12 if big else 8))
             tags[tag] = max(number, tags.get(tag, 0))
     return (tags[256], tags[257]) if len(tags) == 2 else None
 

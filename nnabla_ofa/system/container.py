@@ -14,14 +14,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from pathlib import Path
 from typing import Any, BinaryIO, Collection, Dict, Mapping, Tuple, Union
 
 import h5py
 import numpy as np
 
 from ..errors import OfaError
-from .files import Location, read_regular, write_atomically
+from .files import Location, open_regular, read_regular, write_atomically
 
 MAGIC = b"nnabla_ofa 1 "
 _FIRST_LINE = len(MAGIC) + 64 + 1
@@ -65,7 +64,7 @@ def save(path: Location, arrays: Arrays, meta: Mapping[str, Any], trained: Colle
 def is_container(path: Location) -> bool:
     """Whether a file begins as `save` begins one. Raises OfaError if it cannot be read."""
     try:
-        with open(Path(path), "rb") as file:
+        with open_regular(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise OfaError(f"cannot read {path}: {error.strerror}") from error

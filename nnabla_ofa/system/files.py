@@ -15,7 +15,7 @@ import sys
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterator, Optional, Union
+from typing import BinaryIO, Iterator, Optional, Union
 
 from ..errors import OfaError
 from .comm import Communicator
@@ -34,13 +34,20 @@ def read_regular(path: Location, most: Optional[int] = None) -> bytes:
         OSError: as of `open`; or it is a device or a pipe, which may never end, or larger than `most`.
         ValueError: the path holds a NUL.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would wait for its writer
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        if most is not None and about.st_size > most:
-            raise OSError(errno.EFBIG, f"it has {about.st_size:,} bytes, more than {most:,}")
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}")
         return file.read()
+
+
+def open_regular(path: Location) -> BinaryIO:
+    """An open file, or an OSError for a device or a pipe, which may never end or never begin."""
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # a pipe would wait for its writer
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
 
 
 def write_atomically(path: Location, content: Union[bytes, bytearray]) -> None:

@@ -41,7 +41,7 @@ def whole(records: Records, modules: Sequence[PageModule], command: str = COMMAN
     for module in modules:
         try:
             pages.update(module.pages(records))
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             name = getattr(module, "__name__", "").rpartition(".")[2]
             raise OfaError(f"the {name} pages cannot be made: a record lacks what they show ({error!r}); "
                            "restore the newest records, or make them again") from error
