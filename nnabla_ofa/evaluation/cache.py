@@ -125,7 +125,7 @@ def warning(path: Location, lines: List[int]) -> str:
 
 
 def _entry(row: bytes) -> Tuple[Tuple[str, int], float]:
-    """What a line holds; ValueError, KeyError or TypeError if it is damaged."""
+    """What a line holds; an error if it is damaged."""
     values = json.loads(row)
     top1 = float(values["top1"])
     size = int(values["image_size"])
