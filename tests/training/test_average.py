@@ -114,7 +114,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, monk
     """Killed within the first epoch and within the second one."""
     def tiny(folder):
         overrides = (*SETTINGS[name], "train.ema=0.9", "train.checkpoint_minutes=1e-9",
-                     "data.train_images=400")
+                     "data.train_images=256", "data.held_out=0.05")
         return Run(Lab.open(load_recipe(TINY, overrides), 0, Single()), tmp_path / folder, "test")
 
     tiny("whole").up_to("K7_E1_D3")
@@ -122,7 +122,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, monk
 
     def dying(self, *arguments):
         count.append(None)
-        if len(count) in (3, 6):
+        if len(count) in (2, 5):
             raise Killed
         return step(self, *arguments)
     with monkeypatch.context() as patch:
@@ -141,8 +141,8 @@ def test_any_number_of_ranks_trains_alike(tmp_path, mpirun):
     commands = []
     for overrides in SETTINGS.values():
         command = ["runners/train.py", "--recipe", str(TINY), "--search-space", "K7_E1_D3"]
-        for override in ("train.global_batch=640", "train.batch_size=16", "train.ema=0.9",
-                         "stages.fullnet.epochs=1", *overrides):
+        for override in ("train.global_batch=64", "train.batch_size=16", "train.ema=0.9",
+                         "stages.fullnet.epochs=1", "data.train_images=64", "data.held_out=0.05", *overrides):
             command += ["--set", override]
         commands.append(command)
     for ranks in (1, 2):
