@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict
 
+from ..data.class_names import numbers, same_name
 from ..errors import OfaError
 from ..evaluation import calibrate
 from ..model import AnyNetwork, Frozen, load_network
@@ -23,7 +24,8 @@ def load_teacher(lab: Lab, path: str) -> AnyNetwork:
         if tuple(teacher.info.get(key, getattr(augment, key))) != getattr(augment, key):
             raise OfaError(f"train.teacher={path} takes images of another normalisation: set data.augment."
                            f"{key}={teacher.info[key]}, as it was trained with")
-    missing = [name for name in lab.classes if name not in own]
+    places = numbers(own)
+    missing = [name for name in lab.classes if same_name(name) not in places]
     if missing or len(own) != teacher.config.classes:
         raise OfaError(f"train.teacher={path} has {teacher.config.classes} classes and does not know all "
                        f"{len(lab.classes)} of {lab.recipe.data.source} by name ({', '.join(missing[:3])}): "
