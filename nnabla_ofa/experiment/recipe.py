@@ -47,6 +47,9 @@ class Recipe:
             if self.train.running_statistics and not self.net.space(stage.space).single():
                 raise OfaError("train.running_statistics=True is not possible: BN averages of many subnets "
                                f"serve none of them, and {stage.space} is not one network")
+            if stage.steps and self.train.schedule != "steps":
+                raise OfaError(f"stages.{stage.name}.steps is not possible with train.schedule="
+                               f"{self.train.schedule}: choose train.schedule=steps")
             if stage.start not in [None, *spaces[:spaces.index(stage.space)]]:
                 raise OfaError(f"stages.{stage.name}.start={stage.start} is not the space of a stage "
                                "before it")
