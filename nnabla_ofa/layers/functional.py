@@ -24,9 +24,9 @@ from .conv import Conv, Pair
 from .dense import Dense
 from .linear import Linear
 
-__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "dense",
-           "drop_path", "dropout", "flatten", "global_mean", "idle", "max_pool", "noted", "scale", "shuffle",
-           "sides", "split", "subsample", "upsample"]
+__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "crop",
+           "dense", "drop_path", "dropout", "flatten", "global_mean", "idle", "max_pool", "noted", "scale",
+           "shift", "shuffle", "sides", "split", "subsample", "upsample"]
 
 P = TypeVar("P", bound=Owner)
 Sizes = Union[int, Pair]  # both, or (height, width), in pixels
@@ -40,8 +40,11 @@ def pair(sizes: Sizes) -> Pair:
 # Layers with weights ------------------------------------------------------------------------------
 
 def noted(layer: P, mode: Mode) -> P:
-    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values."""
-    if mode.trace is not None:
+    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values.
+
+    A layer that serves twice is noted once.
+    """
+    if mode.trace is not None and layer not in mode.trace:
         mode.trace.append(layer)
         for name, parameter in parameters(layer).items():
             nn.parameter.set_parameter(name, nn.Variable(parameter.shape))
@@ -198,6 +201,19 @@ def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
 def subsample(x: nn.Variable, stride: int, mode: Mode) -> nn.Variable:
     """Every stride-th pixel of both axes, the first one included."""
     return x[:, ::stride, ::stride] if mode.fast else x[:, :, ::stride, ::stride]
+
+
+def crop(x: nn.Variable, height: int, width: int, mode: Mode) -> nn.Variable:
+    """The first rows and columns; the image itself where it has no more of them."""
+    if sides(x, mode) == (height, width):
+        return x
+    return x[:, :height, :width] if mode.fast else x[:, :, :height, :width]
+
+
+def shift(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The image moved one pixel up and to the left; zeros enter below and on the right."""
+    around = (0, 1, 0, 1)
+    return F.pad(x[:, 1:, 1:], (*around, 0, 0)) if mode.fast else F.pad(x[:, :, 1:, 1:], around)
 
 
 def upsample(x: nn.Variable, factor: int, mode: Mode) -> nn.Variable:

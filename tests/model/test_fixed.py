@@ -19,6 +19,8 @@ from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.parse import from_settings
 from nnabla_ofa.experiment.run import Run
 from nnabla_ofa.formats import export
+from nnabla_ofa.layers.conv import Conv
+from nnabla_ofa.layers.functional import classifier, conv, idle
 from nnabla_ofa.model.fixed import graph_cost
 from nnabla_ofa.nets import registry
 from nnabla_ofa.nets.zoo import ZOO, Entry, resnet_cifar
@@ -143,6 +145,28 @@ def test_calibrated_statistics_are_those_of_the_batches(way):
     for name, (mean, variance) in statistics.items():
         assert relative(found[f"{name}/mean"].ravel(), mean.d.ravel()) < 1e-5
         assert relative(found[f"{name}/var"].ravel(), variance.d.ravel()) < 1e-4
+
+
+def test_calibration_of_a_layer_that_serves_twice_pools_what_it_sees(monkeypatch):
+    """... and leaves out layers that are only stored."""
+    def build(x, classes, mode):
+        idle(Conv("never", 3, 2, (1, 1)), mode)
+        once = conv(x, "same", 3, 1, mode)
+        return classifier(conv(once, "same", 3, 1, mode), "classifier", classes, mode)
+
+    monkeypatch.setitem(ZOO, "twice", Entry(build))
+    net = random_net("twice")
+    x, weights = images(), net.arrays()
+    calibrate(net, [(0, x, None)], 1)
+    seen = []
+    for _ in range(2):
+        seen.append(np.einsum("oi,nihw->nohw", weights["same/conv/W"][:, :, 0, 0].astype(np.float64), x))
+        mean, std = seen[-1].mean((0, 2, 3), keepdims=True), seen[-1].std((0, 2, 3), keepdims=True)
+        x = np.maximum(weights["same/bn/gamma"] * (seen[-1] - mean) / std + weights["same/bn/beta"], 0)
+    seen = np.concatenate(seen)
+    assert relative(net.arrays()["same/bn/mean"], seen.mean((0, 2, 3), keepdims=True)) < 1e-4
+    assert relative(net.arrays()["same/bn/var"], seen.var((0, 2, 3), keepdims=True)) < 1e-4
+    assert all(np.array_equal(net.arrays()[name], weights[name]) for name in weights if "never" in name)
 
 
 @pytest.mark.parametrize("form", ["nnp"])
