@@ -10,6 +10,7 @@ from . import (
     pnasnet_cifar,
     resnet_cifar,
     rir_cifar,
+    vit_cifar,
     xception,
 )
 from .entry import Entry, torch_keys
@@ -24,5 +25,6 @@ ZOO: Dict[str, Entry] = {
     **pnasnet_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
     **rir_cifar.NETWORKS,
+    **vit_cifar.NETWORKS,
     **xception.NETWORKS,
 }
