@@ -126,7 +126,8 @@ class Population:
         Each BN normalises by the statistics of these images, as in training.
         """
         _, statistics = self._forward(images, batch_stat=True)
-        means, variances = (np.concatenate([pair[i].d.ravel() for pair in statistics])
+        nothing = np.zeros(0)  # of a network without BN
+        means, variances = (np.concatenate([nothing, *(pair[i].d.ravel() for pair in statistics)])
                             .astype(np.float64) for i in (0, 1))
         return np.concatenate([[len(images)], means, variances + means ** 2])
 

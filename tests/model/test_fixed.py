@@ -171,6 +171,15 @@ def test_calibration_of_a_layer_that_serves_twice_pools_what_it_sees(monkeypatch
     assert all(np.array_equal(net.arrays()[name], weights[name]) for name in weights if "never" in name)
 
 
+def test_a_network_without_bn_calibrates_to_itself(monkeypatch):
+    monkeypatch.setitem(ZOO, "plain", Entry(
+        lambda x, classes, mode: vocabulary.classifier(x, "classifier", classes, mode)))
+    net = random_net("plain")
+    before = net.arrays()
+    calibrate(net, [(0, images(), None)], 1)
+    assert all(np.array_equal(array, before[name]) for name, array in net.arrays().items())
+
+
 FORMS = ["nnp", pytest.param("onnx", marks=pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
     reason="requirements-onnx.txt is not installed"))]
