@@ -60,8 +60,16 @@ def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: 
     if mode.statistics is None:  # nobody asks for the moments: cuDNN has no function that gives them
         return found
     y, *moments = found
-    mode.statistics[f"{name}/bn"] = tuple(moments)
+    before = mode.statistics.get(f"{name}/bn")
+    mode.statistics[f"{name}/bn"] = tuple(moments) if before is None else _pooled(before, tuple(moments))
     return y
+
+
+def _pooled(one: Tuple[nn.Variable, nn.Variable], other: Tuple[nn.Variable, nn.Variable]
+            ) -> Tuple[nn.Variable, nn.Variable]:
+    """(mean, variance) of two inputs of one size together: the BN of a layer that serves twice sees both."""
+    half = (one[0] - other[0]) * 0.5
+    return (one[0] + other[0]) * 0.5, (one[1] + other[1]) * 0.5 + half * half
 
 
 def _constant(variable: nn.Variable, width: int, order: Optional[np.ndarray]) -> nn.Variable:

@@ -33,6 +33,7 @@ class Conv(Single):
         activation: One of `activation.ACTIVATIONS`.
         eps: What BN adds to the variance; None: as all BNs of the network.
         scores: Whether the output's channels are the classes.
+        init: Of its weights; see `base.initial_value`.
     """
 
     name: str
@@ -47,12 +48,13 @@ class Conv(Single):
     activation: str = "none"
     eps: Optional[float] = None
     scores: bool = False
+    init: str = "he"
 
     def parameters(self) -> Dict[str, Parameter]:
         """See `base.Layer`."""
         axis = 0 if self.scores else None
         shape = (self.w_out, self.w_in // self.groups, *self.kernel)
-        found = {f"{self.name}/conv/W": Parameter(shape, "he", decay=True, scores=axis)}
+        found = {f"{self.name}/conv/W": Parameter(shape, self.init, decay=True, scores=axis)}
         if self.bias:
             found[f"{self.name}/conv/b"] = Parameter((self.w_out,), "zeros", scores=axis)
         return {**found, **bn_parameters(self.name, self.w_out)} if self.bn else found

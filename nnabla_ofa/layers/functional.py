@@ -18,18 +18,21 @@ import numpy as np
 
 from .. import kernels
 from .activation import activate
-from .base import Arrays, Mode, Owner, Parameter, in_nchw, parameters
+from .base import Arrays, Mode, Owner, Parameter, cut, in_nchw, parameters
 from .batch_norm import BatchNorm
 from .conv import Conv, Pair
 from .dense import Dense
+from .layer_norm import LayerNorm
+from .learned import Learned
 from .linear import Linear
 
-__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "dense",
-           "drop_path", "dropout", "flatten", "global_mean", "idle", "max_pool", "noted", "scale", "shuffle",
-           "sides", "split", "subsample", "upsample"]
+__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "crop",
+           "dense", "drop_path", "dropout", "flatten", "global_mean", "idle", "layer_norm", "learned",
+           "max_pool", "noted", "scale", "shift", "shuffle", "sides", "split", "subsample", "upsample"]
 
 P = TypeVar("P", bound=Owner)
 Sizes = Union[int, Pair]  # both, or (height, width), in pixels
+ALL = slice(None)
 
 
 def pair(sizes: Sizes) -> Pair:
@@ -40,8 +43,11 @@ def pair(sizes: Sizes) -> Pair:
 # Layers with weights ------------------------------------------------------------------------------
 
 def noted(layer: P, mode: Mode) -> P:
-    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values."""
-    if mode.trace is not None:
+    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values.
+
+    A layer that serves twice is noted once.
+    """
+    if mode.trace is not None and layer not in mode.trace:
         mode.trace.append(layer)
         for name, parameter in parameters(layer).items():
             nn.parameter.set_parameter(name, nn.Variable(parameter.shape))
@@ -51,7 +57,7 @@ def noted(layer: P, mode: Mode) -> P:
 def conv(x: nn.Variable, name: str, width: int, kernel: Sizes, mode: Mode, stride: Sizes = 1,
          pad: Optional[Sizes] = None, groups: int = 1, bias: bool = False, bn: bool = True,
          act: str = "relu", residual: Optional[nn.Variable] = None, eps: Optional[float] = None,
-         scores: bool = False) -> nn.Variable:
+         scores: bool = False, init: str = "he") -> nn.Variable:
     """[convolution, BN, + residual, activation].
 
     Args:
@@ -68,11 +74,12 @@ def conv(x: nn.Variable, name: str, width: int, kernel: Sizes, mode: Mode, strid
         residual: What is added before the activation, as the output.
         eps: What BN adds to the variance; None: as all BNs of the network.
         scores: Whether the output's channels are the classes.
+        init: Of the weights; see `base.initial_value`.
     """
     height, width_of_kernel = kernel = pair(kernel)
     around = (height // 2, width_of_kernel // 2) if pad is None else pair(pad)
     layer = Conv(name, channels(x, mode), width, kernel, pair(stride), around, groups, bias, bn, act, eps,
-                 scores)
+                 scores, init)
     return noted(layer, mode).build(x, mode, residual)
 
 
@@ -80,6 +87,16 @@ def batch_norm(x: nn.Variable, name: str, mode: Mode, act: str = "relu", eps: Op
                decay: Optional[float] = None) -> nn.Variable:
     """[BN, activation] on its own; see `BatchNorm`."""
     return noted(BatchNorm(name, channels(x, mode), act, eps, decay), mode).build(x, mode)
+
+
+def layer_norm(x: nn.Variable, name: str, mode: Mode, eps: float = 1e-6) -> nn.Variable:
+    """Each pixel's channels normalised by their own mean and variance; see `LayerNorm`."""
+    return noted(LayerNorm(name, channels(x, mode), eps), mode).build(x, mode)
+
+
+def learned(name: str, shape: Tuple[int, int, int], mode: Mode) -> nn.Variable:
+    """A trained array (channels, height, width) as the trunk of one image; see `Learned`."""
+    return noted(Learned(name, shape), mode).build(mode)
 
 
 def dense(x: nn.Variable, name: str, width: int, mode: Mode, bias: bool = True, act: str = "none",
@@ -139,6 +156,11 @@ def sides(x: nn.Variable, mode: Mode) -> Pair:
     return height, width
 
 
+def part(x: nn.Variable, of_channels: slice, of_rows: slice, of_columns: slice, mode: Mode) -> nn.Variable:
+    """Some of the trunk's channels, rows and columns."""
+    return x[of_channels, of_rows, of_columns] if mode.fast else cut(x, of_channels, of_rows, of_columns)
+
+
 def concat(*parts: nn.Variable, mode: Mode) -> nn.Variable:
     """The channels of all parts, in their order."""
     return F.concatenate(*parts, axis=0 if mode.fast else 1)
@@ -147,7 +169,7 @@ def concat(*parts: nn.Variable, mode: Mode) -> nn.Variable:
 def split(x: nn.Variable, widths: Sequence[int], mode: Mode) -> Tuple[nn.Variable, ...]:
     """Consecutive channels, as many as each of `widths` says."""
     ends = np.cumsum(widths).tolist()
-    return tuple(x[start:stop] if mode.fast else x[:, start:stop] for start, stop in zip([0, *ends], ends))
+    return tuple(part(x, slice(start, stop), ALL, ALL, mode) for start, stop in zip([0, *ends], ends))
 
 
 def shuffle(x: nn.Variable, groups: int, mode: Mode) -> nn.Variable:
@@ -197,7 +219,18 @@ def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
 
 def subsample(x: nn.Variable, stride: int, mode: Mode) -> nn.Variable:
     """Every stride-th pixel of both axes, the first one included."""
-    return x[:, ::stride, ::stride] if mode.fast else x[:, :, ::stride, ::stride]
+    return part(x, ALL, slice(None, None, stride), slice(None, None, stride), mode)
+
+
+def crop(x: nn.Variable, height: int, width: int, mode: Mode) -> nn.Variable:
+    """The first rows and columns; the image itself where it has no more of them."""
+    return x if sides(x, mode) == (height, width) else part(x, ALL, slice(height), slice(width), mode)
+
+
+def shift(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The image moved one pixel up and to the left; zeros enter below and on the right."""
+    moved = part(x, ALL, slice(1, None), slice(1, None), mode)
+    return F.pad(moved, (0, 1, 0, 1, 0, 0) if mode.fast else (0, 1, 0, 1))
 
 
 def upsample(x: nn.Variable, factor: int, mode: Mode) -> nn.Variable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.parse import from_settings
 from nnabla_ofa.experiment.run import Run
 from nnabla_ofa.formats import export
+from nnabla_ofa.layers import functional as vocabulary
+from nnabla_ofa.layers.attention import self_attention
+from nnabla_ofa.layers.conv import Conv
 from nnabla_ofa.model.fixed import graph_cost
 from nnabla_ofa.nets import registry
 from nnabla_ofa.nets.zoo import ZOO, Entry, resnet_cifar
@@ -145,11 +149,65 @@ def test_calibrated_statistics_are_those_of_the_batches(way):
         assert relative(found[f"{name}/var"].ravel(), variance.d.ravel()) < 1e-4
 
 
-@pytest.mark.parametrize("form", ["nnp"])
-def test_an_exported_file_computes_the_same(form, tmp_path):
+def test_calibration_of_a_layer_that_serves_twice_pools_what_it_sees(monkeypatch):
+    """... and leaves out layers that are only stored."""
+    def build(x, classes, mode):
+        vocabulary.idle(Conv("never", 3, 2, (1, 1)), mode)
+        once = vocabulary.conv(x, "same", 3, 1, mode)
+        return vocabulary.classifier(vocabulary.conv(once, "same", 3, 1, mode), "classifier", classes, mode)
+
+    monkeypatch.setitem(ZOO, "twice", Entry(build))
+    net = random_net("twice")
+    x, weights = images(), net.arrays()
+    calibrate(net, [(0, x, None)], 1)
+    seen = []
+    for _ in range(2):
+        seen.append(np.einsum("oi,nihw->nohw", weights["same/conv/W"][:, :, 0, 0].astype(np.float64), x))
+        mean, std = seen[-1].mean((0, 2, 3), keepdims=True), seen[-1].std((0, 2, 3), keepdims=True)
+        x = np.maximum(weights["same/bn/gamma"] * (seen[-1] - mean) / std + weights["same/bn/beta"], 0)
+    seen = np.concatenate(seen)
+    assert relative(net.arrays()["same/bn/mean"], seen.mean((0, 2, 3), keepdims=True)) < 1e-4
+    assert relative(net.arrays()["same/bn/var"], seen.var((0, 2, 3), keepdims=True)) < 1e-4
+    assert all(np.array_equal(net.arrays()[name], weights[name]) for name in weights if "never" in name)
+
+
+def test_a_network_without_bn_calibrates_to_itself(monkeypatch):
+    monkeypatch.setitem(ZOO, "plain", Entry(
+        lambda x, classes, mode: vocabulary.classifier(x, "classifier", classes, mode)))
+    net = random_net("plain")
+    before = net.arrays()
+    calibrate(net, [(0, images(), None)], 1)
+    assert all(np.array_equal(array, before[name]) for name, array in net.arrays().items())
+
+
+FORMS = ["nnp", pytest.param("onnx", marks=pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
+    reason="requirements-onnx.txt is not installed"))]
+
+
+def everything(x, classes, mode):
+    """What an export could get wrong: padded pools, parts, reshapes, broadcasts, attention."""
+    y = vocabulary.conv(x, "stem", 12, 3, mode, act="swish")
+    y = y + vocabulary.learned("places", (12, 16, 16), mode)
+    y = self_attention(vocabulary.layer_norm(y, "norm", mode), 2, mode)
+    y = vocabulary.concat(*vocabulary.split(y, (1, 3), mode)[::-1], y, mode=mode)
+    y = vocabulary.shuffle(y, 2, mode) + vocabulary.shift(y, mode)
+    y = vocabulary.average_pool(y, 3, mode, 2, 1) - vocabulary.max_pool(y, 3, mode, 2, 1)
+    y = vocabulary.scale(y, vocabulary.global_mean(y, mode), mode)
+    y = vocabulary.crop(vocabulary.upsample(vocabulary.subsample(y, 3, mode), 2, mode), 5, 4, mode)
+    y = vocabulary.conv(y, "gelu", 4, 1, mode, act="gelu", bn=False)
+    return vocabulary.dense(vocabulary.flatten(y, mode), "classifier", classes, mode, scores=True)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("build", [None, everything])
+def test_an_exported_file_computes_the_same(build, form, batch_size, tmp_path, monkeypatch):
+    if build is not None:
+        monkeypatch.setitem(ZOO, SMALL, Entry(build, image_size=16, exact=True))
     net = random_net()
-    about = export.describe(net, "abcde", Augment(), 16, fold=True)
-    assert export.export(net, tmp_path / "net.nnp", form, about, images()) < 1e-4
+    about = export.describe(net, "abcde", Augment(), 16, fold=True, batch_size=batch_size)
+    assert export.export(net, tmp_path / f"net.{form}", form, about, images()) < 1e-4
     assert about["arch"] == SMALL and about["net"]["family"] == SMALL
 
 

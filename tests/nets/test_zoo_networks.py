@@ -11,6 +11,7 @@ import zoo_reference as reference
 
 import nnabla_ofa as ofa
 from nnabla_ofa.layers import Mode
+from nnabla_ofa.nets.registry import ELASTIC
 from nnabla_ofa.nets.zoo import ZOO
 
 COUNTS, LOGITS = reference.rows("counts"), reference.rows("logits")
@@ -78,6 +79,10 @@ def test_every_array_has_a_name_in_every_original(name):
             assert all(np.array_equal(array, again.arrays()[key]) for key, array in net.arrays().items())
             with pytest.raises(ofa.OfaError, match="has unknown surplus"):
                 ofa.zoo.from_torch(name, {**state, "surplus": np.zeros(1)})
+
+
+def test_no_fixed_network_has_the_name_of_an_elastic_family():
+    assert not set(ZOO) & set(ELASTIC)
 
 
 SMALL = [name for name in ZOO if ofa.zoo.cost(name).parameters < reference.LARGE]
