@@ -66,8 +66,8 @@ class Conv(Single):
 
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, H', W'), BN included."""
-        bias = self.variable("conv/b") if self.bias or (mode.folded and self.bn) else None
-        y = F.convolution(x, self.variable("conv/W"), bias, pad=self.pad, stride=self.stride,
+        bias = self.variable("conv/b", mode) if self.bias or (mode.folded and self.bn) else None
+        y = F.convolution(x, self.variable("conv/W", mode), bias, pad=self.pad, stride=self.stride,
                           group=self.groups)
         if not self.bn or mode.folded:
             return y

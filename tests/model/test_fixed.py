@@ -19,6 +19,7 @@ from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.parse import from_settings
 from nnabla_ofa.experiment.run import Run
 from nnabla_ofa.formats import export
+from nnabla_ofa.layers import functional
 from nnabla_ofa.model.fixed import graph_cost
 from nnabla_ofa.nets import registry
 from nnabla_ofa.nets.zoo import ZOO, Entry, resnet_cifar
@@ -26,7 +27,7 @@ from nnabla_ofa.system.comm import Single
 from nnabla_ofa.training.checkpoints import checkpoints
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-SMALL = "small_resnet"
+SMALL, MIXED = "small_resnet", "mixed"
 WAYS = [pytest.param(way, marks=pytest.mark.skipif(
     way == "fast" and kernels.unavailable_reason() is not None,
     reason=str(kernels.unavailable_reason()))) for way in ("nnabla", "fast")]
@@ -36,6 +37,18 @@ WAYS = [pytest.param(way, marks=pytest.mark.skipif(
 def small(monkeypatch):
     """A network of seconds: one block in each of the first two stages."""
     monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
+    monkeypatch.setitem(ZOO, MIXED, Entry(mixed))
+
+
+def mixed(x, classes, mode):
+    """Convolutions that can be fused, after and beside every kind of layer that cannot."""
+    y = functional.conv(functional.batch_norm(x, "norm", mode), "0", 8, 3, mode)
+    y = functional.conv(y, "1", 8, 3, mode, groups=8, bias=True, act="swish")
+    y = functional.shuffle(functional.max_pool(y, 2, mode), 2, mode)
+    gate = functional.dense(functional.global_mean(y, mode), "gate", 8, mode, act="sigmoid")
+    y = functional.conv(functional.scale(y, gate, mode), "2", 8, 3, mode, residual=y)
+    return functional.classifier(functional.concat(y, *functional.split(y, (5, 3), mode), mode=mode),
+                                 "classifier", classes, mode)
 
 
 def random_net(family=SMALL, classes=5, way="nnabla"):
@@ -84,11 +97,12 @@ def test_the_graphs_count_is_that_of_elastic_layers(name, side):
 
 
 @pytest.mark.skipif(kernels.unavailable_reason() is not None, reason=str(kernels.unavailable_reason()))
+@pytest.mark.parametrize("family", [SMALL, MIXED])
 @pytest.mark.parametrize("batch_stat", [False, True])
-def test_fused_functions_compute_the_same(batch_stat):
+def test_fused_functions_compute_the_same(batch_stat, family):
     found = []
     for way in ("fast", "nnabla"):
-        net = random_net(way=way)
+        net = random_net(family, way=way)
         y, = net.forward(nn.Variable.from_numpy_array(images()), [net.arch(None)], net.mode(batch_stat))
         y.forward()
         found.append(y.d.copy())
