@@ -2,11 +2,15 @@
 
 from typing import Dict
 
-from . import resnet_cifar
+from . import (
+    densenet_cifar,
+    resnet_cifar,
+)
 from .entry import Entry, torch_keys
 
 __all__ = ["ZOO", "Entry", "torch_keys"]
 
 ZOO: Dict[str, Entry] = {
+    **densenet_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
 }
