@@ -4,6 +4,8 @@ from typing import Dict
 
 from . import (
     densenet_cifar,
+    dla_cifar,
+    dpn_cifar,
     resnet_cifar,
 )
 from .entry import Entry, torch_keys
@@ -12,5 +14,7 @@ __all__ = ["ZOO", "Entry", "torch_keys"]
 
 ZOO: Dict[str, Entry] = {
     **densenet_cifar.NETWORKS,
+    **dla_cifar.NETWORKS,
+    **dpn_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
 }
