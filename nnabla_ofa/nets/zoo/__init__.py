@@ -6,6 +6,7 @@ from . import (
     densenet_cifar,
     dla_cifar,
     dpn_cifar,
+    googlenet_cifar,
     resnet_cifar,
 )
 from .entry import Entry, torch_keys
@@ -16,5 +17,6 @@ ZOO: Dict[str, Entry] = {
     **densenet_cifar.NETWORKS,
     **dla_cifar.NETWORKS,
     **dpn_cifar.NETWORKS,
+    **googlenet_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
 }
