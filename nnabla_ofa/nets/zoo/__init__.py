@@ -7,7 +7,10 @@ from . import (
     dla_cifar,
     dpn_cifar,
     googlenet_cifar,
+    lenet_cifar,
     resnet_cifar,
+    squeezenet_cifar,
+    vgg_cifar,
 )
 from .entry import Entry, torch_keys
 
@@ -18,5 +21,8 @@ ZOO: Dict[str, Entry] = {
     **dla_cifar.NETWORKS,
     **dpn_cifar.NETWORKS,
     **googlenet_cifar.NETWORKS,
+    **lenet_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
+    **squeezenet_cifar.NETWORKS,
+    **vgg_cifar.NETWORKS,
 }
