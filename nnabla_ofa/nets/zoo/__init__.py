@@ -8,7 +8,9 @@ from . import (
     dpn_cifar,
     googlenet_cifar,
     lenet_cifar,
+    mobilenet_cifar,
     resnet_cifar,
+    shufflenet_cifar,
     squeezenet_cifar,
     vgg_cifar,
 )
@@ -22,7 +24,9 @@ ZOO: Dict[str, Entry] = {
     **dpn_cifar.NETWORKS,
     **googlenet_cifar.NETWORKS,
     **lenet_cifar.NETWORKS,
+    **mobilenet_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
+    **shufflenet_cifar.NETWORKS,
     **squeezenet_cifar.NETWORKS,
     **vgg_cifar.NETWORKS,
 }
