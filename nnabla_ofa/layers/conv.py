@@ -79,6 +79,9 @@ class Conv(Single):
         own = {name: arrays[name] for name in parameters(self)}
         if not self.bn:
             return own
+        if self.bias:  # BN(W x + b) is the BN of W x whose mean is smaller by b
+            own[f"{self.name}/bn/mean"] = own[f"{self.name}/bn/mean"] - own[f"{self.name}/conv/b"].reshape(
+                1, -1, 1, 1)
         weight, bias = folded_convolution(own, self.name, "conv", eps if self.eps is None else self.eps)
         return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
 
