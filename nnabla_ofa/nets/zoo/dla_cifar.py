@@ -16,9 +16,8 @@ from typing import Dict, Tuple
 import nnabla as nn
 
 from ...layers import Mode
-from ...layers.functional import classifier, concat, conv
+from ...layers.functional import channels, classifier, concat, conv
 from .entry import Entry, Modules, Rule, in_row
-from .resnet_cifar import block
 
 TREES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 1, 2))  # width, level, stride
 
@@ -48,17 +47,17 @@ def stem(x: nn.Variable, mode: Mode) -> nn.Variable:
 
 def tree(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> nn.Variable:
     """A tree of level 1."""
-    left = block(x, f"{name}/left", width, stride, False, mode)
-    right = block(left, f"{name}/right", width, 1, False, mode)
+    left = block(x, f"{name}/left", width, stride, mode)
+    right = block(left, f"{name}/right", width, 1, mode)
     return conv(concat(left, right, mode=mode), f"{name}/root", width, 1, mode)
 
 
 def deep_tree(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> nn.Variable:
     """A tree of level 2 of DLA."""
-    beside = block(x, f"{name}/beside", width, stride, False, mode)
+    beside = block(x, f"{name}/beside", width, stride, mode)
     inner = tree(x, f"{name}/inner", width, stride, mode)
-    left = block(inner, f"{name}/left", width, 1, False, mode)
-    right = block(left, f"{name}/right", width, 1, False, mode)
+    left = block(inner, f"{name}/left", width, 1, mode)
+    right = block(left, f"{name}/right", width, 1, mode)
     return conv(concat(beside, inner, left, right, mode=mode), f"{name}/root", width, 1, mode)
 
 
@@ -67,6 +66,14 @@ def double_tree(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) 
     left = tree(x, f"{name}/left", width, stride, mode)
     right = tree(left, f"{name}/right", width, 1, mode)
     return conv(concat(left, right, mode=mode), f"{name}/root", width, 1, mode)
+
+
+def block(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> nn.Variable:
+    """A ResNet's basic block."""
+    same = stride == 1 and channels(x, mode) == width
+    shortcut = x if same else conv(x, f"{name}/skip", width, 1, mode, stride, act="none")
+    y = conv(x, f"{name}/0", width, 3, mode, stride)
+    return conv(y, f"{name}/1", width, 3, mode, residual=shortcut)
 
 
 def rules(names: Dict[str, str]) -> Tuple[Rule, ...]:
@@ -90,6 +97,6 @@ PAPER = "Yu et al., CVPR 2018"
 DLA = rules({"beside": "prev_root", "inner": "level_1", "left": "left_node", "right": "right_node"})
 SIMPLE_DLA = rules({"left": "left_tree", "right": "right_tree"})
 NETWORKS: Dict[str, Entry] = {
-    "dla_cifar": Entry(dla, PAPER, {"pytorch-cifar/DLA": DLA, "MutableNAS/DLA": DLA}),
-    "simpledla_cifar": Entry(simple_dla, PAPER, {"pytorch-cifar/SimpleDLA": SIMPLE_DLA}),
+    "dla_cifar": Entry(dla, PAPER, {"pytorch-cifar/DLA": DLA, "MutableNAS/DLA": DLA}, fused=True),
+    "simpledla_cifar": Entry(simple_dla, PAPER, {"pytorch-cifar/SimpleDLA": SIMPLE_DLA}, fused=True),
 }
