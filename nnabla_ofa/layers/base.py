@@ -140,6 +140,13 @@ def stored(name: str, declared: Callable[[], Parameter]) -> nn.Variable:
                                    need_grad=parameter.trained)
 
 
+def read(variable: nn.Variable, mode: Optional[Mode]) -> nn.Variable:
+    """A weight as a graph reads it: without a gradient where the fused functions evaluate; they have none."""
+    if mode is None or mode.batch_stat or not mode.fast:
+        return variable
+    return variable.get_unlinked_variable(need_grad=False)
+
+
 # Layers ------------------------------------------------------------------------------------------
 
 class Cost(NamedTuple):
@@ -275,10 +282,10 @@ class Single:
     def sort_units(self, arrays: Arrays) -> None:
         """It has no channels of its own."""
 
-    def variable(self, key: str) -> nn.Variable:
-        """Its variable `<name>/<key>` in the current parameter scope."""
+    def variable(self, key: str, mode: Optional[Mode] = None) -> nn.Variable:
+        """Its variable `<name>/<key>` in the current parameter scope; mode: as of `read`."""
         name = f"{self.name}/{key}"
-        return stored(name, lambda: parameters(self)[name])
+        return read(stored(name, lambda: parameters(self)[name]), mode)
 
 
 @lru_cache(maxsize=None)

@@ -14,7 +14,7 @@ import nnabla.functions as F
 import numpy as np
 
 from .activation import activate
-from .base import Arrays, Index, Mode, Parameter, Single, in_nchw, parameters, rows, stored
+from .base import Arrays, Index, Mode, Parameter, Single, in_nchw, parameters, read, rows, stored
 
 KEYS = ("gamma", "beta", "mean", "var")
 
@@ -50,7 +50,8 @@ def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: 
         mode: Which statistics normalise, and who receives those of the batch.
         order: Integers (full,), the stored channel of each output channel; None for the first ones.
     """
-    gamma, beta = (rows(bn_variable(name, full, key), width, order, axis=1) for key in ("gamma", "beta"))
+    gamma, beta = (rows(read(bn_variable(name, full, key), mode), width, order, axis=1)
+                   for key in ("gamma", "beta"))
     if not mode.batch_stat:
         mean, var = (_constant(bn_variable(name, full, key), width, order) for key in ("mean", "var"))
         return F.batch_normalization(x, beta, gamma, mean, var, eps=mode.bn_eps, batch_stat=False)

@@ -68,8 +68,8 @@ class Conv(Single):
 
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, H', W'), BN included."""
-        bias = self.variable("conv/b") if self.bias or (mode.folded and self.bn) else None
-        y = F.convolution(x, self.variable("conv/W"), bias, pad=self.pad, stride=self.stride,
+        bias = self.variable("conv/b", mode) if self.bias or (mode.folded and self.bn) else None
+        y = F.convolution(x, self.variable("conv/W", mode), bias, pad=self.pad, stride=self.stride,
                           group=self.groups)
         if not self.bn or mode.folded:
             return y
@@ -81,6 +81,9 @@ class Conv(Single):
         own = {name: arrays[name] for name in parameters(self)}
         if not self.bn:
             return own
+        if self.bias:  # BN(W x + b) is the BN of W x whose mean is smaller by b
+            own[f"{self.name}/bn/mean"] = own[f"{self.name}/bn/mean"] - own[f"{self.name}/conv/b"].reshape(
+                1, -1, 1, 1)
         weight, bias = folded_convolution(own, self.name, "conv", eps if self.eps is None else self.eps)
         return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
 
