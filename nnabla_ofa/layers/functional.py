@@ -26,7 +26,7 @@ from .linear import Linear
 
 __all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "dense",
            "drop_path", "dropout", "flatten", "global_mean", "idle", "max_pool", "noted", "scale", "shuffle",
-           "sides", "split", "subsample", "upsample"]
+           "sides", "split", "squeeze_excite", "subsample", "survive", "upsample"]
 
 P = TypeVar("P", bound=Owner)
 Sizes = Union[int, Pair]  # both, or (height, width), in pixels
@@ -40,8 +40,11 @@ def pair(sizes: Sizes) -> Pair:
 # Layers with weights ------------------------------------------------------------------------------
 
 def noted(layer: P, mode: Mode) -> P:
-    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values."""
-    if mode.trace is not None:
+    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values.
+
+    A layer that serves twice is noted once.
+    """
+    if mode.trace is not None and layer not in mode.trace:
         mode.trace.append(layer)
         for name, parameter in parameters(layer).items():
             nn.parameter.set_parameter(name, nn.Variable(parameter.shape))
@@ -99,6 +102,23 @@ def classifier(x: nn.Variable, name: str, classes: int, mode: Mode, dropout: flo
         dropout: Rate in [0, 1), where the mode has noise.
     """
     return noted(Linear(name, channels(x, mode), classes, dropout=dropout), mode).build(x, mode)
+
+
+def squeeze_excite(x: nn.Variable, name: str, width: int, mode: Mode, act: str = "relu") -> nn.Variable:
+    """The trunk, each channel scaled by a gate that sees the means of all (Hu et al., CVPR 2018).
+
+    The gate is two 1x1 convolutions with bias, `<name>/0` and `<name>/1`, and a sigmoid.
+
+    Args:
+        x: The trunk.
+        name: What the names of the two convolutions begin with.
+        width: Channels between them.
+        mode: How the graph is built.
+        act: The activation between them.
+    """
+    gate = conv(global_mean(x, mode, keep=True), f"{name}/0", width, 1, mode, bias=True, bn=False, act=act)
+    gate = conv(gate, f"{name}/1", channels(x, mode), 1, mode, bias=True, bn=False, act="sigmoid")
+    return scale(x, gate, mode)
 
 
 @dataclass(frozen=True)
@@ -240,3 +260,13 @@ def drop_path(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable
     factors = ((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate)).astype(np.float32)
     shape = (1,) * (x.ndim - 1) + (count,) if mode.fast else (count,) + (1,) * (x.ndim - 1)
     return x * F.broadcast(nn.Variable.from_numpy_array(factors.reshape(shape)), x.shape)
+
+
+def survive(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable:
+    """The branch dropped with probability `rate`, for all images at once; times 1 - rate without noise.
+
+    Huang et al., Deep networks with stochastic depth, ECCV 2016, section 3.
+    """
+    if not rate:
+        return x
+    return x * (1 - rate if mode.random is None else float(mode.random(f"survive/{name}", (1,))[0] >= rate))
