@@ -2,14 +2,24 @@
 
 from typing import Dict
 
-from . import preact_cifar, resnet_cifar, seresnet_cifar, stochastic_depth_cifar, wideresnet_cifar
+from . import (
+    anynet,
+    preact_cifar,
+    resnet_cifar,
+    resnext_cifar,
+    seresnet_cifar,
+    stochastic_depth_cifar,
+    wideresnet_cifar,
+)
 from .entry import Entry, torch_keys
 
 __all__ = ["ZOO", "Entry", "torch_keys"]
 
 ZOO: Dict[str, Entry] = {
+    **anynet.NETWORKS,
     **preact_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
+    **resnext_cifar.NETWORKS,
     **seresnet_cifar.NETWORKS,
     **stochastic_depth_cifar.NETWORKS,
     **wideresnet_cifar.NETWORKS,
