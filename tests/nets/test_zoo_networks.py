@@ -35,19 +35,27 @@ PARAMETERS = {(row.source, row.classes): row.values["parameters"] for row in COU
 def test_counts_are_those_of_the_original(row):
     name, = reference.networks(row.source)
     cost = ofa.zoo.cost(name, row.classes, row.image_size)
+    functions = layer_functions(name, row.classes, row.image_size)
     counted = {"parameters": cost.parameters, "macs": cost.macs,
-               "activations": cost.activations if row.source.startswith("pycls/") else
-               convolution_outputs(name, row.classes, row.image_size)}
+               "activations": outputs(f for f in functions if f.info.type_name == "Convolution")}
+    if row.source.startswith("pycls/") and row.values["activations"]:  # by pycls's own counter
+        counted["macs"] += outputs(f for f in functions if len(f.inputs) == 3)  # adding a bias counts as well
+        counted["activations"] = cost.activations
     assert counted == {key: int(value) if value else counted[key] for key, value in row.values.items()}
 
 
-def convolution_outputs(name, classes, side):
-    """How many numbers all convolutions of a network give for one image."""
+def layer_functions(name, classes, side):
+    """The convolutions and affine functions of a network's graph on one image."""
     found = []
     with nn.parameter_scope("", OrderedDict()):
         y = ofa.Fixed(name, classes).forward(nn.Variable((1, 3, side, side)), Mode(batch_stat=True, trace=[]))
-    y.visit(lambda f: found.append(f.outputs[0]) if f.info.type_name == "Convolution" else None)
-    return sum(int(np.prod(output.shape)) for output in found)
+    y.visit(lambda f: found.append(f) if f.info.type_name in ("Convolution", "Affine") else None)
+    return found
+
+
+def outputs(functions):
+    """How many numbers these functions give."""
+    return sum(int(np.prod(f.outputs[0].shape)) for f in functions)
 
 
 @pytest.mark.parametrize("name, row", of_sources(LOGITS))
