@@ -24,9 +24,9 @@ from .conv import Conv, Pair
 from .dense import Dense
 from .linear import Linear
 
-__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "dense",
-           "drop_path", "dropout", "flatten", "global_mean", "idle", "max_pool", "noted", "scale", "shuffle",
-           "sides", "split", "squeeze_excite", "subsample", "survive", "upsample"]
+__all__ = ["activate", "average_pool", "batch_norm", "by_image", "channels", "classifier", "concat", "conv",
+           "dense", "drop_path", "dropout", "flatten", "global_max", "global_mean", "idle", "max_pool", "noted",
+           "scale", "shift", "shuffle", "sides", "split", "squeeze_excite", "subsample", "survive", "upsample"]
 
 P = TypeVar("P", bound=Owner)
 Sizes = Union[int, Pair]  # both, or (height, width), in pixels
@@ -181,9 +181,9 @@ def shuffle(x: nn.Variable, groups: int, mode: Mode) -> nn.Variable:
 
 
 def scale(x: nn.Variable, factors: nn.Variable, mode: Mode) -> nn.Variable:
-    """The trunk times a factor for each image and channel.
+    """The trunk times a factor for each image and channel, or for each pixel.
 
-    factors: (N, C) features, or the trunk of one pixel.
+    factors: (N, C) features, or a trunk of one pixel or of one channel.
     """
     if factors.ndim == 2:
         count, width = factors.shape
@@ -209,6 +209,11 @@ def global_mean(x: nn.Variable, mode: Mode, keep: bool = False) -> nn.Variable:
     return kernels.global_mean(x) if mode.fast else F.mean(x, axis=(2, 3))
 
 
+def global_max(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The largest over the image: features (N, C)."""
+    return F.transpose(F.max(x, axis=(1, 2)), (1, 0)) if mode.fast else F.max(x, axis=(2, 3))
+
+
 def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
     """Features (N, C H W) in the order of (C, H, W)."""
     y = F.transpose(x, (3, 0, 1, 2)) if mode.fast else x
@@ -218,6 +223,12 @@ def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
 def subsample(x: nn.Variable, stride: int, mode: Mode) -> nn.Variable:
     """Every stride-th pixel of both axes, the first one included."""
     return x[:, ::stride, ::stride] if mode.fast else x[:, :, ::stride, ::stride]
+
+
+def shift(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The image moved one pixel up and to the left; zeros enter below and on the right."""
+    around = (0, 1, 0, 1)
+    return F.pad(x[:, 1:, 1:], (*around, 0, 0)) if mode.fast else F.pad(x[:, :, 1:, 1:], around)
 
 
 def upsample(x: nn.Variable, factor: int, mode: Mode) -> nn.Variable:
@@ -257,9 +268,14 @@ def drop_path(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable
     if mode.random is None or not rate:
         return x
     count = x.shape[-1 if mode.fast else 0]
-    factors = ((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate)).astype(np.float32)
-    shape = (1,) * (x.ndim - 1) + (count,) if mode.fast else (count,) + (1,) * (x.ndim - 1)
-    return x * F.broadcast(nn.Variable.from_numpy_array(factors.reshape(shape)), x.shape)
+    return x * by_image((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate), x, mode)
+
+
+def by_image(values: np.ndarray, x: nn.Variable, mode: Mode) -> nn.Variable:
+    """One number for each image, (N,), in the shape of the trunk `x`."""
+    ones = (1,) * (x.ndim - 1)
+    shape = (*ones, len(values)) if mode.fast else (len(values), *ones)
+    return F.broadcast(nn.Variable.from_numpy_array(values.reshape(shape).astype(np.float32)), x.shape)
 
 
 def survive(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable:

@@ -8,6 +8,7 @@ from . import (
     resnet_cifar,
     resnext_cifar,
     seresnet_cifar,
+    shake_cifar,
     stochastic_depth_cifar,
     wideresnet_cifar,
 )
@@ -21,6 +22,7 @@ ZOO: Dict[str, Entry] = {
     **resnet_cifar.NETWORKS,
     **resnext_cifar.NETWORKS,
     **seresnet_cifar.NETWORKS,
+    **shake_cifar.NETWORKS,
     **stochastic_depth_cifar.NETWORKS,
     **wideresnet_cifar.NETWORKS,
 }
