@@ -24,9 +24,10 @@ from .conv import Conv, Pair
 from .dense import Dense
 from .linear import Linear
 
-__all__ = ["activate", "average_pool", "batch_norm", "by_image", "channels", "classifier", "concat", "conv",
-           "dense", "drop_path", "dropout", "flatten", "global_max", "global_mean", "idle", "max_pool", "noted",
-           "scale", "shift", "shuffle", "sides", "split", "squeeze_excite", "subsample", "survive", "upsample"]
+__all__ = ["activate", "average_pool", "batch_norm", "by_image", "channel_max", "channel_mean", "channels",
+           "classifier", "concat", "conv", "dense", "drop_path", "dropout", "flatten", "global_max",
+           "global_mean", "idle", "max_pool", "noted", "scale", "shift", "shuffle", "sides", "split",
+           "squeeze_excite", "subsample", "survive", "upsample"]
 
 P = TypeVar("P", bound=Owner)
 Sizes = Union[int, Pair]  # both, or (height, width), in pixels
@@ -212,6 +213,16 @@ def global_mean(x: nn.Variable, mode: Mode, keep: bool = False) -> nn.Variable:
 def global_max(x: nn.Variable, mode: Mode) -> nn.Variable:
     """The largest over the image: features (N, C)."""
     return F.transpose(F.max(x, axis=(1, 2)), (1, 0)) if mode.fast else F.max(x, axis=(2, 3))
+
+
+def channel_max(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The largest of all channels: a trunk of one channel."""
+    return F.max(x, axis=0 if mode.fast else 1, keepdims=True)
+
+
+def channel_mean(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The mean of all channels: a trunk of one channel."""
+    return F.mean(x, axis=0 if mode.fast else 1, keepdims=True)
 
 
 def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:

@@ -4,6 +4,7 @@ from typing import Dict
 
 from . import (
     anynet,
+    attention_resnext_cifar,
     preact_cifar,
     resnet_cifar,
     resnext_cifar,
@@ -18,6 +19,7 @@ __all__ = ["ZOO", "Entry", "torch_keys"]
 
 ZOO: Dict[str, Entry] = {
     **anynet.NETWORKS,
+    **attention_resnext_cifar.NETWORKS,
     **preact_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
     **resnext_cifar.NETWORKS,
