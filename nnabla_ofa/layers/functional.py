@@ -26,9 +26,10 @@ from .layer_norm import LayerNorm
 from .learned import Learned
 from .linear import Linear
 
-__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "crop",
-           "dense", "drop_path", "dropout", "flatten", "global_mean", "idle", "layer_norm", "learned",
-           "max_pool", "noted", "scale", "shift", "shuffle", "sides", "split", "subsample", "upsample"]
+__all__ = ["activate", "average_pool", "batch_norm", "by_image", "channel_max", "channel_mean", "channels",
+           "classifier", "concat", "conv", "crop", "dense", "drop_path", "dropout", "flatten", "global_max",
+           "global_mean", "idle", "layer_norm", "learned", "max_pool", "noted", "scale", "shift", "shuffle",
+           "sides", "split", "squeeze_excite", "subsample", "survive", "upsample"]
 
 P = TypeVar("P", bound=Owner)
 Sizes = Union[int, Pair]  # both, or (height, width), in pixels
@@ -118,6 +119,23 @@ def classifier(x: nn.Variable, name: str, classes: int, mode: Mode, dropout: flo
     return noted(Linear(name, channels(x, mode), classes, dropout=dropout), mode).build(x, mode)
 
 
+def squeeze_excite(x: nn.Variable, name: str, width: int, mode: Mode, act: str = "relu") -> nn.Variable:
+    """The trunk, each channel scaled by a gate that sees the means of all (Hu et al., CVPR 2018).
+
+    The gate is two 1x1 convolutions with bias, `<name>/0` and `<name>/1`, and a sigmoid.
+
+    Args:
+        x: The trunk.
+        name: What the names of the two convolutions begin with.
+        width: Channels between them.
+        mode: How the graph is built.
+        act: The activation between them.
+    """
+    gate = conv(global_mean(x, mode, keep=True), f"{name}/0", width, 1, mode, bias=True, bn=False, act=act)
+    gate = conv(gate, f"{name}/1", channels(x, mode), 1, mode, bias=True, bn=False, act="sigmoid")
+    return scale(x, gate, mode)
+
+
 @dataclass(frozen=True)
 class Idle:
     """A layer that is stored and never computed, as some originals have it."""
@@ -183,9 +201,9 @@ def shuffle(x: nn.Variable, groups: int, mode: Mode) -> nn.Variable:
 
 
 def scale(x: nn.Variable, factors: nn.Variable, mode: Mode) -> nn.Variable:
-    """The trunk times a factor for each image and channel.
+    """The trunk times a factor for each image and channel, or for each pixel.
 
-    factors: (N, C) features, or the trunk of one pixel.
+    factors: (N, C) features, or a trunk of one pixel or of one channel.
     """
     if factors.ndim == 2:
         count, width = factors.shape
@@ -209,6 +227,21 @@ def global_mean(x: nn.Variable, mode: Mode, keep: bool = False) -> nn.Variable:
     if keep:
         return F.mean(x, axis=(1, 2) if mode.fast else (2, 3), keepdims=True)
     return kernels.global_mean(x) if mode.fast else F.mean(x, axis=(2, 3))
+
+
+def global_max(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The largest over the image: features (N, C)."""
+    return F.transpose(F.max(x, axis=(1, 2)), (1, 0)) if mode.fast else F.max(x, axis=(2, 3))
+
+
+def channel_max(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The largest of all channels: a trunk of one channel."""
+    return F.max(x, axis=0 if mode.fast else 1, keepdims=True)
+
+
+def channel_mean(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The mean of all channels: a trunk of one channel."""
+    return F.mean(x, axis=0 if mode.fast else 1, keepdims=True)
 
 
 def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
@@ -270,6 +303,21 @@ def drop_path(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable
     if mode.random is None or not rate:
         return x
     count = x.shape[-1 if mode.fast else 0]
-    factors = ((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate)).astype(np.float32)
-    shape = (1,) * (x.ndim - 1) + (count,) if mode.fast else (count,) + (1,) * (x.ndim - 1)
-    return x * F.broadcast(nn.Variable.from_numpy_array(factors.reshape(shape)), x.shape)
+    return x * by_image((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate), x, mode)
+
+
+def by_image(values: np.ndarray, x: nn.Variable, mode: Mode) -> nn.Variable:
+    """One number for each image, (N,), in the shape of the trunk `x`."""
+    ones = (1,) * (x.ndim - 1)
+    shape = (*ones, len(values)) if mode.fast else (len(values), *ones)
+    return F.broadcast(nn.Variable.from_numpy_array(values.reshape(shape).astype(np.float32)), x.shape)
+
+
+def survive(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable:
+    """The branch dropped with probability `rate`, for all images at once; times 1 - rate without noise.
+
+    Huang et al., Deep networks with stochastic depth, ECCV 2016, section 3.
+    """
+    if not rate:
+        return x
+    return x * (1 - rate if mode.random is None else float(mode.random(f"survive/{name}", (1,))[0] >= rate))

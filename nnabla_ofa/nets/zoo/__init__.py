@@ -3,7 +3,9 @@
 from typing import Dict
 
 from . import (
+    anynet,
     attention_cifar,
+    attention_resnext_cifar,
     densenet_cifar,
     dla_cifar,
     dpn_cifar,
@@ -15,12 +17,18 @@ from . import (
     mobilenet_cifar,
     nasnet_cifar,
     pnasnet_cifar,
+    preact_cifar,
     resnet_cifar,
+    resnext_cifar,
     rir_cifar,
+    seresnet_cifar,
+    shake_cifar,
     shufflenet_cifar,
     squeezenet_cifar,
+    stochastic_depth_cifar,
     vgg_cifar,
     vit_cifar,
+    wideresnet_cifar,
     xception,
 )
 from .entry import Entry, torch_keys
@@ -28,7 +36,9 @@ from .entry import Entry, torch_keys
 __all__ = ["ZOO", "Entry", "torch_keys"]
 
 ZOO: Dict[str, Entry] = {
+    **anynet.NETWORKS,
     **attention_cifar.NETWORKS,
+    **attention_resnext_cifar.NETWORKS,
     **densenet_cifar.NETWORKS,
     **dla_cifar.NETWORKS,
     **dpn_cifar.NETWORKS,
@@ -40,11 +50,17 @@ ZOO: Dict[str, Entry] = {
     **mobilenet_cifar.NETWORKS,
     **nasnet_cifar.NETWORKS,
     **pnasnet_cifar.NETWORKS,
+    **preact_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
+    **resnext_cifar.NETWORKS,
     **rir_cifar.NETWORKS,
+    **seresnet_cifar.NETWORKS,
+    **shake_cifar.NETWORKS,
     **shufflenet_cifar.NETWORKS,
     **squeezenet_cifar.NETWORKS,
+    **stochastic_depth_cifar.NETWORKS,
     **vgg_cifar.NETWORKS,
     **vit_cifar.NETWORKS,
+    **wideresnet_cifar.NETWORKS,
     **xception.NETWORKS,
 }
