@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Dict, Tuple
 
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}  # control characters
+
 
 class OfaError(ValueError):
-    """Something the caller can put right; its message says what is wrong and what to do."""
+    """Something the caller can put right; its message says what is wrong and what to do.
+
+    The message is one line, whatever it quotes of files and arguments.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().translate(_ESCAPED)
 
 
 def require(owner: Any, prefix: str, rules: Dict[str, Tuple[bool, str]]) -> None:

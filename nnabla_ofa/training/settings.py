@@ -53,7 +53,7 @@ class Train:
     def __post_init__(self):
         require(self, "train", {
             "batch_size": (self.batch_size >= 1, "1 or more"),
-            "global_batch": (self.global_batch >= 1 and self.global_batch % self.batch_size == 0,
+            "global_batch": (self.global_batch >= 1 and self.global_batch % max(self.batch_size, 1) == 0,
                              f"a multiple of train.batch_size={self.batch_size}"),
             "momentum": (0 <= self.momentum < 1, "in [0, 1)"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),

@@ -4,10 +4,11 @@
     python scripts/reliability resume --ranks 2    # ... of a run on two
     python scripts/reliability damage              # files cut short, flipped, zeroed: 2 minutes
     python scripts/reliability disk                # a run on a disk that fills up (needs root)
-    python scripts/reliability tests               # the tests of faults, fuzz and numbers, counted
+    python scripts/reliability tests               # the tests of faults and numbers, counted
+    python scripts/reliability fuzz                # 100,000 examples of each fuzz test: 4 hours
     python runners/tables.py                       # the page, from the records
 
-An interrupted `resume` goes on when the command is repeated; delete --work to begin anew.
+An interrupted `resume` or `fuzz` goes on when the command is repeated; delete --work to begin anew.
 """
 
 from __future__ import annotations
@@ -35,10 +36,11 @@ from nnabla_ofa.system.machine import describe_run
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("piece", choices=("resume", "damage", "disk", "tests"))
+    parser.add_argument("piece", choices=("resume", "damage", "disk", "tests", "fuzz"))
     parser.add_argument("--ranks", type=int, default=1, help="processes of `resume`")
     parser.add_argument("--times", type=int, help="kills (default 20), or trials of each damage (100)")
-    parser.add_argument("--examples", type=int, default=2000, help="of each fuzz test")
+    parser.add_argument("--examples", type=int, default=100_000, help="of each fuzz test")
+    parser.add_argument("--minutes", type=float, default=600, help="after which no round of `fuzz` begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=ROOT / "runs/reliability")
     parser.add_argument("--records", type=Path, default=ROOT / "results/records")
@@ -79,7 +81,11 @@ def piece_disk(args):
 
 
 def piece_tests(args):
-    return "tests", {"results": suite.trials(args.examples), "fuzz_examples": args.examples}
+    return "tests", {"results": suite.trials()}
+
+
+def piece_fuzz(args):
+    return "fuzz", {"results": suite.fuzz(args.work / "fuzz.json", args.examples, args.minutes)}
 
 
 if __name__ == "__main__":
