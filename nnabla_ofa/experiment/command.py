@@ -17,6 +17,7 @@ from typing import Any, Callable, NoReturn, Optional, Sequence, Type
 from ..errors import OfaError
 from ..system import interrupt, requeue
 from ..system.comm import Communicator, Single, connect
+from ..system.last_line import past_mpirun
 from .options import Options, from_namespace
 from .terminal import flush
 
@@ -74,6 +75,7 @@ def fail(comm: Optional[Communicator], message: str, status: int) -> NoReturn:
         time.sleep(min(comm.rank, 5))
     with contextlib.suppress(OSError):  # nobody reads it
         print(message, file=sys.stderr, flush=True)
+    past_mpirun(message)
     leave(comm, status)
 
 
