@@ -172,9 +172,12 @@ def test_values_of_another_kind_are_one_line(settings, said):
     assert str(caught.value).isprintable()
 
 
-def test_the_error_of_a_long_yaml_word_is_short(tmp_path):
-    (tmp_path / "long.yaml").write_text("*a" + "1" * 10000)
-    assert attempt(load_recipe, tmp_path / "long.yaml") is None
+@pytest.mark.parametrize("word", ["*a{}", "name: {}!\n" + RECIPE], ids=["alias", "name"])
+def test_the_error_of_a_long_yaml_word_is_short(tmp_path, word):
+    (tmp_path / "long.yaml").write_text(word.replace("{}", "1" * 10000))
+    with pytest.raises(OfaError, match="long.yaml.* ... .*(line 1|digit, _ or .* first)") as caught:
+        load_recipe(tmp_path / "long.yaml")
+    assert len(str(caught.value)) < 5000
 
 
 def test_a_small_recipe_that_unfolds_to_gigabytes_is_one_short_error(tmp_path):

@@ -101,7 +101,7 @@ def _parse(text: str, source: str) -> Any:
     try:
         return yaml.safe_load(text)
     except Exception as error:  # PyYAML lets through what int(), date() and the like raise
-        raise OfaError(f"{source} is not valid YAML: {' '.join(str(error).split())[:400]}") from error
+        raise OfaError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def _override(values: Dict[str, Any], text: str) -> None:
