@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ for override in (f"stages.fullnet.epochs={EPOCHS}", "data.calibration_images=128
                  "data.valid_sizes=[20]"):
     TRAIN += ["--set", override]
 BROKEN, UPDATES = [*TRAIN, "--set", "train.global_batch=256"], 5  # an epoch
+IN_HALVES = [*TRAIN, "--set", "train.batch_size=32"]  # two passes an update: their sum has no order
 FAILURES = {"exception": ("a rank raises an exception", "this rank was made to fail"),
             "memory": ("a rank reaches the limit of its memory", "Unable to allocate"),
             "kill": ("a rank is killed (kill -9)", "signal 9")}
@@ -49,7 +51,7 @@ FAILURES = {"exception": ("a rank raises an exception", "this rank was made to f
 class Ended:
     """How a command under mpirun ended: status, what it printed, when (seconds since 1970)."""
 
-    def __init__(self, process: subprocess.Popen, limit: float = 200):
+    def __init__(self, process: subprocess.Popen, limit: float = 400):
         try:
             self.printed, _ = process.communicate(timeout=limit)
             self.status: Optional[int] = process.returncode
@@ -156,15 +158,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def refuse(folder: Path, rng: np.random.Generator) -> List[dict]:
     """What must not start: ranks that differ, too few images, a folder in use."""
     small = folder / "small"
-    write_images(small, per_class=4)
+    write_images(small, per_class=1)
     for name in "0123":
         write_images(folder / f"data{name}", per_class=4 + (name == "1"))
-    one = ["--set", "train.batch_size=8", "--set", "train.global_batch=32", "--data", small]
     cases = {"ranks with different recipes": ["--set", "train.momentum=0.RANK"],
              "ranks with different seeds": ["--seed", "RANK"],
-             "ranks with different data": [*one[:-1], folder / "dataRANK"],
+             "ranks with different data": ["--data", folder / "dataRANK"],
              "ranks that see different output folders": ["--output", folder / "outputRANK"],
-             "fewer training images than a pass of each rank": one}
+             "ranks that cannot share the passes of an update": ["--set", "train.batch_size=64"],
+             "fewer training images than ranks": ["--set", "data.held_out=0.5", "--data", small]}
     begun = folder / "output1"
     run(1, *TRAIN, "--set", "stages.fullnet.epochs=1", "--output", begun)
     rows = []
@@ -206,21 +208,21 @@ def wait_for(path: Path, limit: float = 60) -> None:
 
 
 def two_hosts(folder: Path, rng: np.random.Generator) -> List[dict]:
-    """One rank on each of two hosts; the cable between them is pulled."""
+    """One rank on each of two hosts; the cable between them is pulled. Then both go on, or one alone."""
     reason = hosts.unavailable()
     if reason:
         raise SystemExit(f"hosts: skipped, {reason}")
-    run(2, *TRAIN, "--output", folder / "one")
+    run(2, *IN_HALVES, "--output", folder / "one")
     with hosts.two_hosts():
         launcher = hosts.launch(mpirun(), version())
-        run(2, *TRAIN, "--output", folder / "two", launcher=launcher)
+        run(2, *IN_HALVES, "--output", folder / "two", launcher=launcher)
         alike = equal(trained(folder / "one"), trained(folder / "two"))
         rows = [row("one rank on each of two hosts, against two ranks on one host", 2,
                     Counter(["the same bits" if alike else "different"]), "the same bits")]
-        came_out, slowest = Counter(), 0.0
+        came_out, alone, slowest = Counter(), Counter(), 0.0
         for k in range(3):
             output = folder / f"cut{k}"
-            process = start(2, *TRAIN, "--output", output, launcher=launcher)
+            process = start(2, *IN_HALVES, "--output", output, launcher=launcher)
             wait_for(output / SPACE / "checkpoint-0001.h5")
             time.sleep(rng.uniform(0, 1))
             hosts.cut()
@@ -230,16 +232,21 @@ def two_hosts(folder: Path, rng: np.random.Generator) -> List[dict]:
                 time.sleep(0.1)
             slowest = max(slowest, time.time() - cut_at)
             hosts.mend()
+            shutil.copytree(str(output), str(folder / f"first{k}"))
             said = "lost communication" in ended.printed
             broken_off = not (output / SPACE / "weights.h5").exists()
-            run(2, *TRAIN, "--output", output, launcher=launcher)
+            run(2, *IN_HALVES, "--output", output, launcher=launcher)
             resumed = equal(trained(folder / "two"), trained(output))
+            run(1, *IN_HALVES, "--output", folder / f"first{k}")
+            alone[equal(trained(folder / "two"), trained(folder / f"first{k}"))] += 1
             good = ended.status is not None and said and broken_off and resumed
             print(f"  stopped after {time.time() - cut_at:.1f} s with status {ended.status}")
             came_out["stopped, said why, resumed to the same bits" if good else
                      f"status {ended.status}, {said=}, {broken_off=}, {resumed=}"] += 1
+    ended_alone = Counter({"the same bits" if alike else "different": n for alike, n in alone.items()})
     return rows + [row("the network between two hosts is cut", 2, came_out,
-                       "stopped, said why, resumed to the same bits", slowest)]
+                       "stopped, said why, resumed to the same bits", slowest),
+                   row("the second host is lost, the first goes on alone", 1, ended_alone, "the same bits")]
 
 
 def messages(folder: Path, rng: np.random.Generator) -> List[dict]:

@@ -214,6 +214,47 @@ def test_a_failing_rank_stops_all_and_the_same_command_goes_on(tmp_path, mpirun)
     assert_equal(whole, resumed)
 
 
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("batch_size, limit", [(64, 0), (32, 1e-2)])
+def test_every_stage_goes_on_with_other_ranks(tmp_path, monkeypatch, mpirun, batch_size, limit):
+    """One process, two, one. The sum of two passes has no order: the same bits. That of four is rounded."""
+    chosen = [f"train.batch_size={batch_size}", "stages.kernel.epochs=2"]
+    command = ["tests/failing_rank.py", "kill", 1, 12, "runners/train.py", "--recipe", TINY,
+               "--search-space", "K357_E1_D3", *(part for setting in chosen for part in ("--set", setting))]
+
+    def tiny_run(output):
+        return Run(Lab.open(load_recipe(TINY, ["data.source=digits", *chosen]), 0, Single()), output, "test")
+
+    tiny_run(tmp_path / "alone").up_to("K357_E1_D3")
+    step, steps = Stepper.step, []
+    with monkeypatch.context() as patch:
+        def dying(self, *arguments):
+            steps.append(None)
+            if len(steps) == 8:  # the third of five in epoch 2
+                raise Killed
+            return step(self, *arguments)
+
+        patch.setattr(Stepper, "step", dying)
+        with pytest.raises(Killed):
+            tiny_run(tmp_path / "changed").up_to("K7_E1_D3")
+    two = mpirun(2, [*command, "--output", tmp_path / "changed"], check=False)  # epoch 2, then the next stage
+    assert two.returncode != 0 and "goes on after epoch 1 of 2" in two.stdout
+    folder = tmp_path / "changed/K357_E1_D3"
+    assert [epoch for epoch, _ in checkpoints(folder)] == [1] and not (folder / "weights.h5").exists()
+    tiny_run(tmp_path / "changed").up_to("K357_E1_D3")
+    for space in ("K7_E1_D3", "K357_E1_D3"):
+        for name in ("checkpoint-0002.h5", "weights.h5"):
+            alone, changed = (checkpoint.load(tmp_path / run / space / name)[0]
+                              for run in ("alone", "changed"))
+            assert alone.keys() == changed.keys()
+            for key, array in alone.items():
+                most = limit * max(np.abs(array).max(), 1e-3)
+                assert np.abs(array - changed[key]).max() <= most, (space, name, key)
+
+
 def test_ranks_that_differ_and_a_second_run_are_refused_once(tmp_path, mpirun):
     differ = ("import os, runpy, sys; sys.argv += ['--set', 'train.momentum=0.' + "
               "os.environ['OMPI_COMM_WORLD_RANK']]; runpy.run_path(sys.argv[0], run_name='__main__')")
