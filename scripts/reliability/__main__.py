@@ -2,7 +2,6 @@
 
     python scripts/reliability resume              # 20 kills of a run on one process: 5 minutes
     python scripts/reliability resume --ranks 2    # ... of a run on two
-    python scripts/reliability resume --ranks 2 --change    # ... that goes on with one, then two, ...
     python scripts/reliability damage              # files cut short, flipped, zeroed: 2 minutes
     python scripts/reliability disk                # a run on a disk that fills up (needs root)
     python scripts/reliability tests               # the tests of faults and numbers, counted
@@ -39,7 +38,6 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("piece", choices=("resume", "damage", "disk", "tests", "fuzz"))
     parser.add_argument("--ranks", type=int, default=1, help="processes of `resume`")
-    parser.add_argument("--change", action="store_true", help="`resume` with 1 and 2 processes in turn")
     parser.add_argument("--times", type=int, help="kills (default 20), or trials of each damage (100)")
     parser.add_argument("--examples", type=int, default=100_000, help="of each fuzz test")
     parser.add_argument("--minutes", type=float, default=600, help="after which no round of `fuzz` begins")
@@ -61,18 +59,16 @@ def main() -> None:
 
 
 def piece_resume(args):
-    hit, wrong, compared = resume.resume(args.work, args.times or 20, args.ranks, args.seed, args.change)
+    hit, wrong, compared = resume.resume(args.work, args.times or 20, args.ranks, args.seed)
     torn = sum(kill["half_written"] for kill in hit)
-    again = "on 1 and 2 ranks in turn" if args.change else "again"
     what = (f"kill -9 of {'a run' if args.ranks == 1 else f'a run on {args.ranks} ranks'} in all six stages "
-            f"and fine-tuning, then the same command {again}")
+            "and fine-tuning, then the same command again")
     came_out = {"all bits as of a run left alone": sum(kill["equal"] for kill in hit),
                 "different": sum(not kill["equal"] for kill in hit),
                 "of these, a checkpoint half written": torn}
     row = {"what": what, "times": len(hit), "came_out": {k: n for k, n in came_out.items() if n},
            "lost": len(wrong)}
-    return (f"resume-{args.ranks}{'-change' * args.change}",
-            {"results": [row], "kills": hit, "compared": compared})
+    return f"resume-{args.ranks}", {"results": [row], "kills": hit, "compared": compared}
 
 
 def piece_damage(args):

@@ -4,8 +4,7 @@ The digits recipe, shortened: all six stages and fine-tuning, two epochs each, s
 middle blocks. The kills are spread over the stages; within its stage each one is at a random step
 and a random time after that step began, but every fifth waits for a checkpoint to be half written.
 Under mpirun it hits one rank, or mpirun itself. Kills that came after their run's end do not count: others
-follow, in a further run. With `change` the command goes on with the other number of ranks, 1 or 2, each time;
-an update has two passes, so that even then all bits are the same.
+follow, in a further run.
 """
 
 from __future__ import annotations
@@ -133,13 +132,12 @@ def kill_once(folder: Path, ranks: int, kill: dict) -> dict:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=kill["delay"])
         alive = process.poll() is None
-        stop(process, processes(folder, ranks), min(kill["whom"], ranks - 1) if ranks > 1 else 0)
+        stop(process, processes(folder, ranks), kill["whom"])
     finally:
         stop(process, processes(folder, ranks))
     last = trace(folder)[-1].split(" = ")[0]
-    whom = ("mpirun" if kill["whom"] < 0 and ranks > 1 else f"rank {min(max(kill['whom'], 0), ranks - 1)}")
-    return {"killed": whom if alive else "too late", "ranks": ranks, "after": last,
-            "half_written": len(list(folder.glob("*/.checkpoint-*.tmp")))}
+    whom = ("mpirun" if kill["whom"] < 0 else f"rank {kill['whom']}") if alive else "too late"
+    return {"killed": whom, "after": last, "half_written": len(list(folder.glob("*/.checkpoint-*.tmp")))}
 
 
 def reached(line: str, place: tuple) -> bool:
@@ -156,17 +154,17 @@ def wait_for(process: subprocess.Popen, ready, interval: float) -> None:
         time.sleep(interval)
 
 
-def resume(folder: Path, kills: int, ranks: int, seed: int, change: bool = False) -> tuple:
+def resume(folder: Path, kills: int, ranks: int, seed: int) -> tuple:
     """All of it, from where an earlier call stopped; (a row a kill, what differs, what was compared)."""
-    alone, name = folder / f"alone-{ranks}", f"changed-{ranks}" if change else f"killed-{ranks}"
+    alone = folder / f"alone-{ranks}"
     run_to_the_end(alone, ranks)
     rows, wrong = [], []
     for run in itertools.count():
         if len(rows) >= kills:
             break
-        killed = folder / f"{name}-{run}"
-        done = kills_of(killed, plan(kills - len(rows), ranks, seed, run), ranks, change)
-        found = differences(alone, killed, 0 if change else ranks)
+        killed = folder / f"killed-{ranks}-{run}"
+        done = kills_of(killed, plan(kills - len(rows), ranks, seed, run), ranks)
+        found = differences(alone, killed, ranks)
         for text in found:
             print("differs:", text)
         wrong += found
@@ -175,17 +173,17 @@ def resume(folder: Path, kills: int, ranks: int, seed: int, change: bool = False
     return rows, wrong, compared(alone)
 
 
-def kills_of(killed: Path, planned: list, ranks: int, change: bool) -> list:
+def kills_of(killed: Path, planned: list, ranks: int) -> list:
     """The kills of one run, which then goes on to its end."""
     notes = killed / "kills.json"
     done = json.loads(notes.read_text()) if notes.exists() else []
     for kill in planned[len(done):]:
         if finished(killed):
             break
-        done.append(kill_once(killed, 3 - ranks if change and len(done) % 2 else ranks, kill))
+        done.append(kill_once(killed, ranks, kill))
         write_atomically(notes, json.dumps(done).encode())
         print(done[-1], flush=True)
-    run_to_the_end(killed, 3 - ranks if change and len(done) % 2 else ranks)
+    run_to_the_end(killed, ranks)
     return done
 
 

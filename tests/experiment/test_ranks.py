@@ -218,22 +218,21 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("batch_size, limit", [(64, 0), (32, 1e-2)])
-def test_every_stage_goes_on_with_other_ranks(tmp_path, monkeypatch, mpirun, batch_size, limit):
-    """One process, two, one. The sum of two passes has no order: the same bits. That of four is rounded."""
-    chosen = [f"train.batch_size={batch_size}", "stages.kernel.epochs=2"]
-    command = ["tests/failing_rank.py", "kill", 1, 12, "runners/train.py", "--recipe", TINY,
+def test_every_stage_goes_on_with_other_ranks(tmp_path, monkeypatch, mpirun):
+    """One process, two in the next epoch and stage, one: an update an epoch, rounding has no time to grow."""
+    chosen = ["train.global_batch=640", "stages.kernel.epochs=2"]
+    command = ["tests/failing_rank.py", "kill", 1, 2, "runners/train.py", "--recipe", TINY,
                "--search-space", "K357_E1_D3", *(part for setting in chosen for part in ("--set", setting))]
 
     def tiny_run(output):
-        return Run(Lab.open(load_recipe(TINY, ["data.source=digits", *chosen]), 0, Single()), output, "test")
+        return Run(Lab.open(load_recipe(TINY, chosen), 0, Single()), output, "test")
 
     tiny_run(tmp_path / "alone").up_to("K357_E1_D3")
     step, steps = Stepper.step, []
     with monkeypatch.context() as patch:
         def dying(self, *arguments):
             steps.append(None)
-            if len(steps) == 8:  # the third of five in epoch 2
+            if len(steps) == 2:
                 raise Killed
             return step(self, *arguments)
 
@@ -251,8 +250,8 @@ def test_every_stage_goes_on_with_other_ranks(tmp_path, monkeypatch, mpirun, bat
                               for run in ("alone", "changed"))
             assert alone.keys() == changed.keys()
             for key, array in alone.items():
-                most = limit * max(np.abs(array).max(), 1e-3)
-                assert np.abs(array - changed[key]).max() <= most, (space, name, key)
+                limit = 1e-2 * max(np.abs(array).max(), 1e-3)  # as above
+                assert np.abs(array - changed[key]).max() <= limit, (space, name, key)
 
 
 def test_ranks_that_differ_and_a_second_run_are_refused_once(tmp_path, mpirun):

@@ -15,6 +15,7 @@ RANKS = "reliability_ranks"  # the "recipe" of such records, as scripts/reliabil
 # The stages of those records, in the order of the page.
 HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",
             "stop4": "One of four ranks fails", "refuse": "What must not start", "hosts": "Two hosts",
+            "change": "Other numbers of ranks",
             "messages": "Averaging gradients"}
 COMMANDS = {"ranks.md": "python scripts/reliability/ranks.py PIECE"}
 

@@ -42,14 +42,11 @@ the same, and records are in git."""
 def kills(record: Record) -> str:
     """A row a kill, and what was compared afterwards."""
     compared = record["compared"]
-    changed = len({kill.get("ranks") for kill in record["kills"]}) > 1
-    rows = [{"Killed": f"{kill['killed']} of {kill['ranks']}" if changed else kill["killed"],
-             "Last thing it did (stage, epoch, step)": kill["after"],
+    rows = [{"Killed": kill["killed"], "Last thing it did (stage, epoch, step)": kill["after"],
              "Left behind": "half a checkpoint" if kill["half_written"] else "-",
              "Stage ends with the same bits": "yes" if kill["equal"] else "NO"}
             for kill in record["kills"]]
     ranks = f"{record['ranks']} rank" + ("s" if record["ranks"] > 1 else "")
-    ranks = "1 and 2 ranks in turn" if changed else ranks
     return (f"## Kills, {ranks}\n\n{table(rows, left=4)}\n\nCompared with a run left alone: "
             f"{compared['files']} files ({compared['arrays']:,} arrays: parameters, BN statistics,\n"
             f"optimiser state) bit for bit, and of {compared['updates']:,} updates and "
