@@ -219,39 +219,39 @@ class Killed(BaseException):
 
 
 def test_every_stage_goes_on_with_other_ranks(tmp_path, monkeypatch, mpirun):
-    """One process, two in the next epoch and stage, one: an update an epoch, rounding has no time to grow."""
+    """One process is killed before a stage's last update, which two make: later ones amplify rounding."""
     chosen = ["train.global_batch=640", "stages.kernel.epochs=2"]
-    command = ["tests/failing_rank.py", "kill", 1, 2, "runners/train.py", "--recipe", TINY,
-               "--search-space", "K357_E1_D3", *(part for setting in chosen for part in ("--set", setting))]
 
     def tiny_run(output):
         return Run(Lab.open(load_recipe(TINY, chosen), 0, Single()), output, "test")
 
     tiny_run(tmp_path / "alone").up_to("K357_E1_D3")
-    step, steps = Stepper.step, []
-    with monkeypatch.context() as patch:
-        def dying(self, *arguments):
-            steps.append(None)
-            if len(steps) == 2:
-                raise Killed
-            return step(self, *arguments)
+    step, updates, commands = Stepper.step, [], []
 
-        patch.setattr(Stepper, "step", dying)
-        with pytest.raises(Killed):
-            tiny_run(tmp_path / "changed").up_to("K7_E1_D3")
-    two = mpirun(2, [*command, "--output", tmp_path / "changed"], check=False)  # epoch 2, then the next stage
-    assert two.returncode != 0 and "goes on after epoch 1 of 2" in two.stdout
-    folder = tmp_path / "changed/K357_E1_D3"
-    assert [epoch for epoch, _ in checkpoints(folder)] == [1] and not (folder / "weights.h5").exists()
-    tiny_run(tmp_path / "changed").up_to("K357_E1_D3")
+    def dying(self, *arguments):
+        updates.append(None)
+        if len(updates) % 2 == 0:
+            raise Killed
+        return step(self, *arguments)
+
     for space in ("K7_E1_D3", "K357_E1_D3"):
-        for name in ("checkpoint-0002.h5", "weights.h5"):
-            alone, changed = (checkpoint.load(tmp_path / run / space / name)[0]
-                              for run in ("alone", "changed"))
-            assert alone.keys() == changed.keys()
-            for key, array in alone.items():
-                limit = 1e-2 * max(np.abs(array).max(), 1e-3)  # as above
-                assert np.abs(array - changed[key]).max() <= limit, (space, name, key)
+        shutil.copytree(tmp_path / "alone", tmp_path / space)
+        shutil.rmtree(tmp_path / space / space)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Stepper, "step", dying)
+            tiny_run(tmp_path / space).up_to(space, only=True)
+        commands.append(["runners/train.py", "--recipe", str(TINY), "--search-space", space, "--only",
+                         "--output", str(tmp_path / space),
+                         *(part for setting in chosen for part in ("--set", setting))])
+    two = mpirun(2, ["-c", f"import runpy, sys\nfor sys.argv in {commands}:\n"
+                           "    runpy.run_path(sys.argv[0], run_name='__main__')"])
+    assert two.stdout.count("goes on after epoch 1 of 2") == 2
+    for space in ("K7_E1_D3", "K357_E1_D3"):
+        alone, changed = (last_checkpoint(tmp_path / run / space) for run in ("alone", space))
+        assert alone.keys() == changed.keys()
+        for name, array in alone.items():
+            limit = 1e-4 * max(np.abs(array).max(), 1e-3)
+            assert np.abs(array - changed[name]).max() <= limit, (space, name)
 
 
 def test_ranks_that_differ_and_a_second_run_are_refused_once(tmp_path, mpirun):
