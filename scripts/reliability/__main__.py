@@ -1,5 +1,6 @@
-"""Everything behind results/reliability.md, a piece a call; each writes its record.
+"""Everything behind results/reliability.md; each piece writes its record.
 
+    python scripts/reliability                     # all but fuzz: 15 minutes on 2 quiet cores
     python scripts/reliability resume              # 20 kills of a run on one process: 5 minutes
     python scripts/reliability resume --ranks 2    # ... of a run on two
     python scripts/reliability damage              # files cut short, flipped, zeroed: 2 minutes
@@ -32,11 +33,14 @@ from nnabla.ext_utils import get_extension_context
 from nnabla_ofa.system import records
 from nnabla_ofa.system.machine import describe_run
 
+# Pieces and their numbers of processes, in the order of a call that names none.
+ALL = (("damage", 1), ("disk", 1), ("resume", 1), ("resume", 2), ("tests", 1))
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("piece", choices=("resume", "damage", "disk", "tests", "fuzz"))
+    parser.add_argument("piece", nargs="?", choices=("resume", "damage", "disk", "tests", "fuzz"))
     parser.add_argument("--ranks", type=int, default=1, help="processes of `resume`")
     parser.add_argument("--times", type=int, help="kills (default 20), or trials of each damage (100)")
     parser.add_argument("--examples", type=int, default=100_000, help="of each fuzz test")
@@ -47,15 +51,23 @@ def main() -> None:
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that runs are stopped, too
     nn.set_default_context(get_extension_context("cpu"))
+    pieces = ((args.piece, args.ranks),) if args.piece else ALL
+    lost = 0
+    for piece, args.ranks in pieces:
+        lost += record_of(piece, args)
+    sys.exit(f"{lost} lost" if lost else 0)
+
+
+def record_of(piece: str, args: argparse.Namespace) -> int:
+    """Do a piece and write its record; how much was lost."""
     start = time.time()
-    name, found = globals()[f"piece_{args.piece}"](args)
+    name, found = globals()[f"piece_{piece}"](args)
     command = " ".join(["python scripts/reliability", *map(shlex.quote, sys.argv[1:])])
     record = {**describe_run(command, args.seed, args.ranks), "kind": "reliability",
               "recipe": "reliability", "stage": name, "space": "",
               "settings": {}, "seconds": round(time.time() - start, 1), **found}
-    print(f"record: {records.write(args.records, record)}")
-    lost = sum(row["lost"] for row in found["results"])
-    sys.exit(f"{lost} lost" if lost else 0)
+    print(f"record: {records.write(args.records, record)}", flush=True)
+    return sum(row["lost"] for row in found["results"])
 
 
 def piece_resume(args):

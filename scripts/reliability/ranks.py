@@ -1,6 +1,6 @@
 """Ranks under mpirun: equal to one process, stopped by a failing rank, refused where they differ.
 
-    python scripts/reliability/ranks.py              # all trials, about 10 minutes on 2 cores
+    python scripts/reliability/ranks.py              # all trials, about 25 minutes on 2 cores
     python scripts/reliability/ranks.py same hosts   # some of them
 
 Each trial writes results/records/reliability_ranks/reliability-<trial>.json; results/ranks.md is made

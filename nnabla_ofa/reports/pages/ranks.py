@@ -17,7 +17,7 @@ HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",
             "stop4": "One of four ranks fails", "refuse": "What must not start", "hosts": "Two hosts",
             "change": "Other numbers of ranks",
             "messages": "Averaging gradients"}
-COMMANDS = {"ranks.md": "python scripts/reliability/ranks.py PIECE"}
+COMMANDS = {"ranks.md": "python scripts/reliability/ranks.py"}
 
 
 def pages(records: Records) -> Dict[str, str]:
