@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from .errors import OfaError
     from .formats import load
     from .model import FixedNetwork, Network, create, zoo
-    from .nets import Arch, Fixed, ResNet20, Space, Xception
+    from .nets import Arch, Fixed, MobileNetV3, OfaResNet50, ProxylessNAS, ResNet20, Space, Xception
 
-__all__ = ["Arch", "Fixed", "FixedNetwork", "Network", "OfaError", "ResNet20", "Space", "Xception",
+__all__ = ["Arch", "Fixed", "FixedNetwork", "MobileNetV3", "Network", "OfaError", "OfaResNet50",
+           "ProxylessNAS", "ResNet20", "Space", "Xception",
            "__version__", "create", "load", "zoo"]
 
 # The names above by package. A package is imported at the first use of such a name: NNabla takes a second,
 # in which Ctrl-C and a closed terminal already have to be dealt with (__main__.py).
 _PACKAGES = {"OfaError": "errors", "load": "formats", "FixedNetwork": "model", "Network": "model",
-             "create": "model", "zoo": "model", "Arch": "nets", "Fixed": "nets", "ResNet20": "nets",
+             "create": "model", "zoo": "model", "Arch": "nets", "Fixed": "nets", "MobileNetV3": "nets",
+             "OfaResNet50": "nets", "ProxylessNAS": "nets", "ResNet20": "nets",
              "Space": "nets", "Xception": "nets"}
 
 if not TYPE_CHECKING:

@@ -26,6 +26,7 @@ from nnabla_ofa.data import open_dataset
 from nnabla_ofa.data.decode import read_image
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.experiment.parse import ARGS, from_settings, load_recipe
+from nnabla_ofa.formats.torch_file import read_state_dict
 from nnabla_ofa.model import load_network
 from nnabla_ofa.system import container as checkpoint
 from nnabla_ofa.system import records
@@ -285,6 +286,19 @@ def test_image_files(tmp_path_factory, extension):
         assert image is None or image.ndim == 3 and image.dtype == np.uint8
 
     one()
+
+
+TORCH = ROOT / "tests" / "fixtures" / "torch"
+
+
+@fuzz
+@given(data=st.data(), name=st.sampled_from(sorted(path.name for path in TORCH.glob("*.pth"))))
+def test_pytorch_files(tmp_path_factory, data, name):
+    """The legacy form has no checksum: there the damage reaches the pickle and the numbers."""
+    path = tmp_path_factory.getbasetemp() / "fuzzed.pth"
+    path.write_bytes(data.draw(edited((TORCH / name).read_bytes(), st.binary(max_size=4))))
+    arrays = attempt(read_state_dict, path)
+    assert arrays is None or all(isinstance(array, np.ndarray) for array in arrays.values())
 
 
 # No code out of files ----------------------------------------------------------------------------

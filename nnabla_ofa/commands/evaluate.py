@@ -14,7 +14,7 @@ from typing import List, Optional, Tuple
 
 from ..errors import OfaError
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, open_network
+from ..experiment.options import WeightsOptions, add_run_options, add_weights, open_network
 from ..experiment.recipe import Recipe
 from ..model import AnyNetwork
 from ..nets import Arch
@@ -57,7 +57,7 @@ def main(options: Options, comm: Communicator) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser)
-    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a stage or subnet")
+    add_weights(parser, "of a stage or subnet")
     parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
                         help="one name a block, or one for all; repeatable")
     parser.add_argument("--subnets", type=Path, metavar="FILE", help="file with a subnet a line")

@@ -18,6 +18,7 @@ from ..experiment.options import (
     add_accept_changes,
     add_new_head,
     add_run_options,
+    add_weights,
     open_network,
 )
 from ..system.comm import Communicator
@@ -42,7 +43,7 @@ def main(options: Options, comm: Communicator) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser)
-    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet or a subnet")
+    add_weights(parser, "of a supernet or a subnet")
     parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
                         help="one name a block, or one for all (default: the recipe's; a subnet's own)")
     parser.add_argument("--save", type=Path, help="where the subnet goes (default: in the run's folder)")

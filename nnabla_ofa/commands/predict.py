@@ -36,7 +36,14 @@ from ..data.unreadable import Unreadable
 from ..errors import OfaError
 from ..evaluation import Images
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_options, at_least, check_kernels, open_network
+from ..experiment.options import (
+    WeightsOptions,
+    add_options,
+    add_weights,
+    at_least,
+    check_kernels,
+    open_network,
+)
 from ..experiment.parse import from_settings
 from ..experiment.recipe import Recipe
 from ..formats import load
@@ -222,7 +229,7 @@ def as_json(prediction: Prediction) -> Dict[str, Any]:
 def main(options: Options, comm: Communicator) -> None:
     """Name the classes of every image, then the images that cannot be read."""
     with contextlib.redirect_stdout(sys.stderr):  # what goes to standard output is the result
-        net = load(options.weights)
+        net = load(options.weights, net=options.net)
         arch, names = net.arch(options.subnet), class_names(net)
         data, size, batch = reading(net, recipe_of(net, options), options)
         alone = stand_alone(options, comm, net, arch, size)
@@ -252,7 +259,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_options(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file")
-    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a stage, or a subnet")
+    add_weights(parser, "of a stage, or a subnet")
     parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
                         help="one name a block, or one for all (default: the largest; a subnet's own)")
     parser.add_argument("--data", help="training images for BN statistics: dataset folder, or digits "

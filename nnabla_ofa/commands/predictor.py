@@ -18,7 +18,7 @@ from typing import Optional
 from ..errors import OfaError
 from ..evaluation import cache
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, at_least, open_network
+from ..experiment.options import WeightsOptions, add_run_options, add_weights, at_least, open_network
 from ..model.network import require_elastic
 from ..search.predictor import LEAST_SAMPLES, Predictor, draw, measured
 from ..system.comm import Communicator
@@ -70,7 +70,7 @@ def main(options: Options, comm: Communicator) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser)
-    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
+    add_weights(parser, "of a supernet")
     parser.add_argument("--samples", type=at_least(LEAST_SAMPLES), default=200,
                         help=f"subnets to measure, {LEAST_SAMPLES} or more (default 200)")
     parser.add_argument("--image-size", type=int, nargs="+",

@@ -64,7 +64,7 @@ def network(options: Options) -> Tuple[AnyNetwork, Sequence[int]]:
     """The network that the options mean, and the image sizes."""
     net: AnyNetwork
     if options.weights:
-        net = load(options.weights)
+        net = load(options.weights, net=options.net)
         sizes = options.image_size or [max(net.info.get("image_sizes", [224]))]
     elif options.recipe:
         recipe = load_recipe(options.recipe, with_net(options.overrides, options.net))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, open_network
+from ..experiment.options import WeightsOptions, add_run_options, add_weights, open_network
 from ..formats.subnets import read_subnets, write_subnets
 from ..model.network import require_elastic
 from ..reports.pages.ranking import summary
@@ -58,7 +58,7 @@ def main(options: Options, comm: Communicator) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser)
-    parser.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
+    add_weights(parser, "of a supernet")
     parser.add_argument("--subnets", type=Path, required=True, metavar="FILE", help="JSON of subnets")
     parser.add_argument("--predictions", type=Path, metavar="FILE", help="where the predictions go")
     parser.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")

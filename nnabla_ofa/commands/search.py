@@ -18,7 +18,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..cost.latency import LatencyTable
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_new_head, add_run_options, at_least, open_network
+from ..experiment.options import (
+    WeightsOptions,
+    add_new_head,
+    add_run_options,
+    add_weights,
+    at_least,
+    open_network,
+)
 from ..experiment.run import Run
 from ..model import Network
 from ..model.network import require_elastic
@@ -117,7 +124,7 @@ def report(options: Options, run: Run, net: Network, outcome: Outcome, record: O
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(p)
-    p.add_argument("--weights", type=Path, required=True, help="weights.h5 of a supernet")
+    add_weights(p, "of a supernet")
     p.add_argument("--max-macs", metavar="N", help="for example 30M")
     p.add_argument("--max-parameters", metavar="N", help="for example 1.5M")
     p.add_argument("--max-latency-ms", metavar="MS", help="milliseconds by --latency-table")

@@ -60,7 +60,7 @@ class Operations:
                            f"(n, {len(self._counts)})")
         if archs.size and not (0 <= archs.min() and np.all(archs.max(axis=0) < self._counts)):
             raise OfaError("archs holds an index outside the distinct choices of its block")
-        return archs
+        return self.net.space.canonical_rows(archs)
 
     def numbers(self, archs: Archs) -> np.ndarray:
         """(n, layers) numbers of operations, places in `found`."""

@@ -110,6 +110,13 @@ def add_run_options(p: argparse.ArgumentParser, output: str = "") -> None:
                    help=output or "folder of the run (default: runs/<recipe>-<name of the data>)")
 
 
+def add_weights(p: argparse.ArgumentParser, what: str) -> None:
+    """The arguments that name a trained network; what: "of a supernet" or the like."""
+    p.add_argument("--weights", type=Path, required=True, help=f"weights.h5 {what}, or a PyTorch file of one")
+    p.add_argument("--net", metavar="NAME",
+                   help="which network of the zoo a PyTorch file holds (supernets of once-for-all are known)")
+
+
 def add_net(p: argparse.ArgumentParser) -> None:
     """The argument that chooses a network."""
     p.add_argument("--net", metavar="NAME",
@@ -222,10 +229,10 @@ def open_network(options: WeightsOptions, comm: Communicator, needs_known: bool 
     if options.image_size:
         sizes = f"data.valid_sizes={list(options.image_size)}"
         options = replace(options, overrides=(*options.overrides, sizes))
-    net = load(options.weights)
+    net = load(options.weights, net=options.net)
     if options.seed is None:  # another seed would hold out images that the network has learned from
         options = replace(options, seed=net.info.get("seed", 0))
-    run = open_run(options, comm, net.info.get("recipe"), test_alone)
+    run = open_run(replace(options, net=None), comm, net.info.get("recipe"), test_alone)
     net = run.adapted(net, options.weights, needs_known)
     net.kernels = options.kernels
     return net, run

@@ -235,11 +235,22 @@ class Part(Layer, Owner, Protocol):
     def permute_outputs(self, arrays: Arrays, order: np.ndarray) -> None:
         """Give the channels in `order`; rows beyond it stay. Changes `arrays`."""
 
+    @property
+    def carries(self) -> str:
+        """Name of the elastic channels that it passes on, each to itself; "" where it mixes channels."""
+
+    def permute_carried(self, arrays: Arrays, order: np.ndarray) -> None:
+        """Pass on channels that now come in `order`; those beyond it stay. Changes `arrays`."""
+
+    def sort_units(self, arrays: Arrays) -> None:
+        """Sort the elastic channels that only it uses, if there are any. Changes `arrays`."""
+
 
 class Single:
     """What all layers that own parameters have in common: each is its own only part."""
 
     name: str
+    carries: str = ""
 
     def parts(self) -> Tuple["Part", ...]:
         """Itself."""
@@ -250,6 +261,13 @@ class Single:
     def parts_on(self, side: int) -> Tuple[Tuple["Part", int], ...]:
         """Itself."""
         return ((self, side),)  # type: ignore[return-value]
+
+    def permute_carried(self, arrays: Arrays, order: np.ndarray) -> None:
+        """It carries no channels."""
+        raise NotImplementedError(f"{self.name} mixes its channels")
+
+    def sort_units(self, arrays: Arrays) -> None:
+        """It has no channels of its own."""
 
     def variable(self, key: str) -> nn.Variable:
         """Its variable `<name>/<key>` in the current parameter scope."""
@@ -274,13 +292,15 @@ def counted(layer: Layer) -> Cost:
 def signature(layer: Any) -> str:
     """What a layer computes, as text: class and fields that differ from their defaults.
 
-    Names are left out, and fields that do not change the computation's size (metadata `unsized`).
+    Names are left out, and fields that do not change the computation's size (metadata `unsized`). Of texts
+    those are shown that do (metadata `sized`).
     Latency tables store these texts: they are a file format.
     """
     shown = []
     for field in fields(layer):
         value = getattr(layer, field.name)
-        if value != field.default and not isinstance(value, str) and not field.metadata.get("unsized"):
+        named = isinstance(value, str) and not field.metadata.get("sized")
+        if value != field.default and not named and not field.metadata.get("unsized"):
             shown.append(f"{field.name}={_text(value)}")
     return f"{type(layer).__name__}({', '.join(shown)})"
 

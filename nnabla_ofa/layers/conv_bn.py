@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional, Tuple
 
 import nnabla as nn
@@ -12,7 +13,8 @@ import numpy as np
 from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
-from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, rows
+from .activation import activate
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, in_nchw, rows
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
@@ -26,10 +28,11 @@ from .batch_norm import (
 
 @dataclass(frozen=True)
 class ConvBn(Single):
-    """[conv kernel x kernel / stride with "same" padding, BN, + residual, ReLU].
+    """[mean over windows, conv kernel x kernel / stride with "same" padding, BN, + residual, activation].
 
     full_in, full_out: stored widths, 0 for those that are active. segments, reads, writes: as of
-    `base.Part`.
+    `base.Part`. activation: one of `activation.ACTIVATIONS`, with relu_out it is ReLU. mean_pool: side and
+    stride of the windows, in pixels; those that reach over the border are means of what is there.
     """
 
     name: str
@@ -43,6 +46,8 @@ class ConvBn(Single):
     segments: Tuple[int, ...] = ()
     reads: str = ""
     writes: str = ""
+    activation: str = field(default="none", metadata={"sized": True})
+    mean_pool: int = 1
 
     CHAINS = False  # whether `kernels.block` takes several of these as one function
 
@@ -58,20 +63,25 @@ class ConvBn(Single):
 
     def build(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable] = None) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride)); residual: as the output."""
-        if mode.fast:
+        if mode.fast and self.activation == "none" and self.mean_pool == 1:
             return fused.block(x, (), self, mode, relu_out=self.relu_out, residual=residual)
+        y = in_nchw(x, mode, lambda own: self._convolved(own, mode))
+        return activate(y if residual is None else y + residual,
+                        "relu" if self.relu_out else self.activation)
+
+    def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        """The convolution and its BN, on (N, w_in, H, W)."""
+        if self.mean_pool > 1:
+            x = F.average_pooling(x, (self.mean_pool,) * 2, (self.mean_pool,) * 2, ignore_border=False)
         weight = rows(self.variable("conv/W"), self.w_out, None)
         weight = weight if self.w_in == self.full_in else weight[:, :self.w_in]
         bias = self.variable("conv/b") if mode.folded else None
         y = F.convolution(x, weight, bias, pad=(self.kernel // 2,) * 2, stride=(self.stride,) * 2)
-        if not mode.folded:
-            y = batch_normalization(y, self.name, self.full_out, self.w_out, mode)
-        y = y if residual is None else y + residual
-        return F.relu(y) if self.relu_out else y
+        return y if mode.folded else batch_normalization(y, self.name, self.full_out, self.w_out, mode)
 
     def cost(self, side: int) -> Tuple[Cost, int]:
         """See `base.Layer`."""
-        side = -(-side // self.stride)
+        side = math.ceil(math.ceil(side / self.mean_pool) / self.stride)
         outputs = self.w_out * side * side
         macs = outputs * self.w_in * self.kernel ** 2
         return counted(self) + Cost(macs=macs, activations=outputs), side

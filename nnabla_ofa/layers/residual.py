@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple, Union
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Sequence, Tuple, Union, cast
 
 import nnabla as nn
 import nnabla.functions as F
 
 from . import fused
-from .base import Cost, Mode, Parameter, parameters
+from .base import Cost, Mode, Parameter, in_nchw, parameters
 from .conv_bn import ConvBn
+from .depthwise import Depthwise
 from .separable import Separable
+from .squeeze_excite import SqueezeExcite
 
-Unit = Union[ConvBn, Separable]
+Unit = Union[ConvBn, Separable, Depthwise, SqueezeExcite]
+Last = Union[ConvBn, Separable]  # what can take the shortcut within
 
 
 @dataclass(frozen=True)
 class Residual:
     """units, then max-pool 3x3/2 where `pool`, plus the input (through `skip` where given).
 
-    Without `pool` the last unit's final ReLU comes after the addition. idle: a skip convolution that
+    Without `pool` the last unit's activation comes after the addition. idle: a skip convolution that
     only other subnets of the space use: its weights are stored, this subnet has an identity instead.
+    shortcut: "within" the last unit, as said; "after" its activation; or "none", nothing is added.
     """
 
     units: Tuple[Unit, ...]
     skip: Optional[ConvBn] = None
     pool: bool = False
     idle: Optional[ConvBn] = None
+    shortcut: str = field(default="within", metadata={"sized": True})
 
     def parameters(self) -> Dict[str, Parameter]:
         """See `base.Layer`."""
@@ -35,17 +40,21 @@ class Residual:
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, C, H, W) -> (N, C', H, W); with `pool` ceil(H / 2) x ceil(W / 2)."""
-        last = self.units[-1]
+        if self.shortcut == "none":
+            return in_a_row(self.units, x, mode)
+        last = cast(Last, self.units[-1])
         if mode.fast and last.CHAINS:
-            return fused.block(x, self.units, self.skip, mode, relu_out=last.relu_out,
-                               pool=self.pool, identity=self.skip is None)
-        y, shortcut = x, self.skip.build(x, mode) if self.skip else x
-        for unit in self.units[:-1]:
-            y = unit.build(y, mode)
-        y = last.build(y, mode, None if self.pool else shortcut)
-        if not self.pool:
-            return y
-        return F.max_pooling(y, (3, 3), (2, 2), pad=(1, 1)) + shortcut
+            return fused.block(x, cast(Sequence[Separable], self.units), self.skip, mode,
+                               relu_out=last.relu_out, pool=self.pool, identity=self.skip is None)
+        shortcut = self.skip.build(x, mode) if self.skip else x
+        y = in_a_row(self.units[:-1], x, mode)
+        if self.pool:
+            y = in_nchw(last.build(y, mode), mode,
+                        lambda own: F.max_pooling(own, (3, 3), (2, 2), pad=(1, 1)))
+            return y + shortcut
+        if self.shortcut == "after":
+            return last.build(y, mode) + shortcut
+        return last.build(y, mode, shortcut)
 
     def cost(self, side: int) -> Tuple[Cost, int]:
         """See `base.Layer`."""
@@ -72,3 +81,10 @@ class Residual:
     def stored_parts(self) -> Tuple[Unit, ...]:
         """See `base.Layer`."""
         return (*self.parts(), *((self.idle,) if self.idle else ()))
+
+
+def in_a_row(units: Sequence[Unit], x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The graph of units one after the other."""
+    for unit in units:
+        x = unit.build(x, mode)
+    return x

@@ -1,8 +1,4 @@
-"""Depthwise and pointwise convolution with BN, elastic in kernel size and in both widths.
-
-A smaller kernel is the centre of the next larger one times a learned matrix, which all channels of the
-layer share (Cai et al., ICLR 2020, section 3.3).
-"""
+"""Depthwise and pointwise convolution with BN, elastic in kernel size and in both widths."""
 
 from __future__ import annotations
 
@@ -26,6 +22,7 @@ from .batch_norm import (
     running,
     slice_bn,
 )
+from .elastic_kernel import active_kernel, kernel_parameters, shrinks, sliced_kernel
 
 
 @dataclass(frozen=True)
@@ -57,11 +54,7 @@ class Separable(Single):
 
     def parameters(self) -> Dict[str, Parameter]:
         """See `base.Layer`."""
-        largest = self.kernels[-1]
-        found = {f"{self.name}/depthwise/W": Parameter((self.full_in, 1, largest, largest), "he", decay=True)}
-        for large, small in shrinks(self.kernels, self.kernels[0]):
-            matrix = Parameter((small ** 2, small ** 2), "identity")
-            found[f"{self.name}/depthwise/{large}to{small}"] = matrix
+        found = kernel_parameters(self.name, self.full_in, self.kernels)
         found[f"{self.name}/pointwise/W"] = Parameter((self.full_out, self.full_in, 1, 1), "he", decay=True)
         found.update(bn_parameters(self.name, self.full_out))
         if self.ordered:
@@ -74,7 +67,8 @@ class Separable(Single):
             return fused.block(x, (self,), None, mode, relu_out=self.relu_out, residual=residual)
         order = self.active_order()
         y = F.relu(x) if self.relu_in else x
-        y = F.convolution(y, self.depthwise_kernel(), pad=(self.kernel // 2,) * 2, group=self.w_in)
+        kernel = active_kernel(self.variable, self.w_in, self.full_in, self.kernels, self.kernel)
+        y = F.convolution(y, kernel, pad=(self.kernel // 2,) * 2, group=self.w_in)
         weight = rows(self.variable("pointwise/W"), self.w_out, order)
         if self.w_in < self.full_in:
             weight = weight[:, :self.w_in]
@@ -83,18 +77,6 @@ class Separable(Single):
             y = batch_normalization(y, self.name, self.full_out, self.w_out, mode, order)
         y = y if residual is None else y + residual
         return F.relu(y) if self.relu_out else y
-
-    def depthwise_kernel(self) -> nn.Variable:
-        """The active (w_in, 1, k, k) kernel: centre of the next larger one times its matrix, by steps."""
-        weight = self.variable("depthwise/W")
-        if self.w_in < self.full_in:
-            weight = weight[:self.w_in]
-        for large, small in shrinks(self.kernels, self.kernel):
-            edge = (large - small) // 2
-            centre = F.reshape(weight[:, :, edge:edge + small, edge:edge + small], (self.w_in, small ** 2))
-            weight = F.reshape(F.affine(centre, self.variable(f"depthwise/{large}to{small}")),
-                               (self.w_in, 1, small, small))
-        return weight
 
     def cost(self, side: int) -> Tuple[Cost, int]:
         """See `base.Layer`."""
@@ -131,19 +113,9 @@ class Separable(Single):
     def slice(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         """See `base.Part`; the kernel matrices are multiplied in."""
         name, active = self.name, self.active_rows(arrays)
-        return {f"{name}/depthwise/W": self._folded_kernel(arrays),
+        return {f"{name}/depthwise/W": sliced_kernel(arrays, name, self.w_in, self.kernels, self.kernel),
                 f"{name}/pointwise/W": arrays[f"{name}/pointwise/W"][active][:, :self.w_in],
                 **slice_bn(arrays, name, active)}
-
-    def _folded_kernel(self, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The depthwise weights (w_in, 1, k, k) of the active kernel, matrices multiplied in."""
-        weight = arrays[f"{self.name}/depthwise/W"][:self.w_in]
-        for large, small in shrinks(self.kernels, self.kernel):
-            edge = (large - small) // 2
-            centre = weight[:, :, edge:edge + small, edge:edge + small].reshape(self.w_in, small ** 2)
-            matrix = arrays[f"{self.name}/depthwise/{large}to{small}"]
-            weight = (centre @ matrix).reshape(self.w_in, 1, small, small)
-        return weight
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """See `base.Part`."""
@@ -173,9 +145,3 @@ class Separable(Single):
             name = f"{self.name}/order"
             # Output row j was stored row old[j]; stored row order[i] is now row i.
             arrays[name] = np.argsort(order)[arrays[name].astype(np.int64)].astype(np.float32)
-
-
-def shrinks(kernels: Tuple[int, ...], kernel: int) -> Tuple[Tuple[int, int], ...]:
-    """The steps (large, small) from the largest stored kernel down to `kernel`."""
-    descending = [k for k in reversed(kernels) if k >= kernel]
-    return tuple(zip(descending, descending[1:]))

@@ -8,6 +8,7 @@ from typing import Any, Mapping, Union
 from ..errors import OfaError
 from ..layers import Arrays
 from ..nets import Config, Fixed, Space, config_class, net_config
+from ..nets.registry import ELASTIC
 from ..nets.zoo import ZOO
 from ..system import container
 from ..system.files import Location
@@ -21,7 +22,8 @@ def create(config: Union[Config, str], space: Union[Space, str, None] = None, se
     """A network with new weights; the same arguments give the same values.
 
     Args:
-        config: Its configuration, or the name of a family or of a network of the zoo.
+        config: Its configuration, or the name of a family or of a network of the zoo. "resnet50" with the
+            name of a search space is the family ofa_resnet50, without one the network of the zoo.
         space: The search space of an elastic network; a fixed one needs none.
         seed: Of the weights.
         settings: Fields of the configuration, where a name is given: `create("resnet18_cifar", classes=100)`.
@@ -30,7 +32,9 @@ def create(config: Union[Config, str], space: Union[Space, str, None] = None, se
         OfaError: There is no such network, setting or space.
     """
     if isinstance(config, str):
-        config = named_config(config, **settings)
+        elastic = f"ofa_{config}"
+        as_family = space not in (None, config) and elastic in ELASTIC
+        config = named_config(elastic if as_family else config, **settings)
     elif settings:
         raise OfaError(f"{', '.join(settings)} belong to the configuration that was given")
     if isinstance(config, Fixed):

@@ -7,14 +7,13 @@ stores and what it costs.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 import nnabla as nn
 import numpy as np
 
-from ..layers import Cost, Mode, Noise, Owner, Parameter, parameters, to_trunk
+from ..layers import Cost, Mode, Owner, Parameter, parameters, to_trunk
 from ..nets import Arch, Fixed, Space
 from .base import Weights
 from .inputs import require_image_size
@@ -88,11 +87,6 @@ class FixedNetwork(Weights[Fixed]):
 
     def _trace(self) -> Trace:
         return trace(self.config, self.config.entry.image_size)
-
-    def mode(self, batch_stat: bool, random: Optional[Noise] = None) -> Mode:
-        """See `protocol.AnyNetwork`; "auto" takes the fused functions for networks that they make faster."""
-        mode = super().mode(batch_stat, random)
-        return replace(mode, fast=mode.fast and (self.config.entry.fused or self.kernels == "fast"))
 
     def forward(self, x: nn.Variable, archs: Sequence[Arch], mode: Mode) -> List[nn.Variable]:
         """See `protocol.AnyNetwork`."""

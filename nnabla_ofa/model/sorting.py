@@ -10,10 +10,11 @@ from ..layers import Arrays, Layer, Part, parameters
 
 
 class Group(NamedTuple):
-    """Elastic channels: the layers that give them, those that take them, the widths subnets use."""
+    """Elastic channels: the layers that give them, take them, pass them on, and the widths subnets use."""
 
     producers: List[Part]
     consumers: List[Part]
+    carriers: List[Part]
     segments: Tuple[int, ...]
 
 
@@ -43,6 +44,10 @@ def sorted_arrays(arrays: Mapping[str, np.ndarray], layers: Sequence[Layer], kee
             layer.permute_outputs(result, order)
         for layer in group.consumers:
             layer.permute_inputs(result, order)
+        for layer in group.carriers:
+            layer.permute_carried(result, order)
+    for part in (part for layer in layers for part in layer.parts()):
+        part.sort_units(result)
     if not keep_order:
         orders = (name for layer in layers for name, p in parameters(layer).items() if p.role == "order")
         result.update((name, arrays[name]) for name in orders)
@@ -58,7 +63,7 @@ def groups(layers: Sequence[Layer]) -> List[Group]:
         producers = [part for part in stored if part.writes == name]
         widths = {width for part in producers for width in part.segments}
         found.append(Group(producers, [part for part in stored if part.reads == name],
-                           tuple(sorted(widths))))
+                           [part for part in stored if part.carries == name], tuple(sorted(widths))))
     return found
 
 

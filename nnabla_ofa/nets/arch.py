@@ -8,7 +8,6 @@ network, which has the space's name.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
@@ -26,8 +25,8 @@ class Choice(Protocol):
     def __str__(self) -> str:
         """The choice as text."""
 
-    def canonical(self) -> "Choice":
-        """The same for all spellings of one network."""
+    def canonical(self, before: Optional["Choice"] = None) -> "Choice":
+        """The same for all spellings of one network; before: the canonical choice of the block before."""
 
     def alone(self) -> "Choices":
         """A set that contains only this choice."""
@@ -75,7 +74,10 @@ class Arch:
 
     def canonical(self) -> "Arch":
         """The one name of this network; equal networks have equal canonical forms."""
-        return Arch(tuple(block.canonical() for block in self.blocks), self.name)
+        blocks: List[Choice] = []
+        for block in self.blocks:
+            blocks.append(block.canonical(blocks[-1] if blocks else None))
+        return Arch(tuple(blocks), self.name)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,14 @@ class Space:
 
     def distinct_count(self) -> int:
         """How many different networks it holds: 21^8 = 3.8e10 for the whole Xception41 space."""
-        return math.prod(len(choices.distinct()) for choices in self.blocks)
+        counts: Dict[Optional[Choice], int] = {None: 1}  # networks so far, by their last choice
+        for choices in self.blocks:
+            longer: Dict[Optional[Choice], int] = {}
+            for before, count in counts.items():
+                for choice in {own.canonical(before) for own in choices.distinct()}:
+                    longer[choice] = longer.get(choice, 0) + count
+            counts = longer
+        return sum(counts.values())
 
     def __contains__(self, arch: Arch) -> bool:
         return (len(arch.blocks) == len(self.blocks) and arch.name == self.name
@@ -180,7 +189,15 @@ class Space:
     def archs(self, indices: np.ndarray) -> List[Arch]:
         """The canonical archs of rows of `indices`."""
         distinct = [list(own) for own in _places(self)]
-        return [Arch(tuple(own[i] for own, i in zip(distinct, row)), self.name) for row in indices]
+        found = (Arch(tuple(own[i] for own, i in zip(distinct, row)), self.name) for row in indices)
+        return [arch.canonical() for arch in found]
+
+    def canonical_rows(self, indices: np.ndarray) -> np.ndarray:
+        """Rows of `indices`, equal ones for equal networks."""
+        rows = np.array(indices)
+        for i, table in enumerate(_canonical_places(self)):
+            rows[:, i] = table[rows[:, i - 1] if i else 0, rows[:, i]]
+        return rows
 
     def one_hot(self, indices: np.ndarray) -> np.ndarray:
         """(n, distinct choices of all blocks) float64 of rows of `indices`: a 1 a block."""
@@ -192,3 +209,13 @@ class Space:
 def _places(space: Space) -> Tuple[Dict[Choice, int], ...]:
     """Of each block, the place of each distinct choice."""
     return tuple({choice: i for i, choice in enumerate(choices.distinct())} for choices in space.blocks)
+
+
+@lru_cache(maxsize=64)
+def _canonical_places(space: Space) -> Tuple[np.ndarray, ...]:
+    """Of each block, (choices of the block before, own ones) -> the place of the canonical choice."""
+    tables, before = [], [None]
+    for place in _places(space):
+        tables.append(np.array([[place[own.canonical(one)] for own in place] for one in before], np.int64))
+        before = list(place)  # type: ignore[arg-type]
+    return tuple(tables)

@@ -19,7 +19,10 @@ from ..errors import OfaError, require
 from ..layers import Layer, Mode
 from ..layers.functional import sides
 from .arch import Arch, Space
+from .elastic.mobilenetv3 import MobileNetV3
+from .elastic.proxylessnas import ProxylessNAS
 from .elastic.resnet20 import ResNet20
+from .elastic.resnet50 import OfaResNet50
 from .elastic.xception import Xception
 from .zoo import ZOO, Entry
 
@@ -45,6 +48,10 @@ class Config(Protocol):
     def bn_decay(self) -> float:
         """Of every BN's running statistics, in [0, 1)."""
 
+    @property
+    def fused(self) -> bool:
+        """Whether the fused CPU functions serve it by default."""
+
     def arch(self, text: str) -> Arch:
         """The subnet of this text. Raises OfaError."""
 
@@ -63,7 +70,9 @@ class ElasticConfig(Config, Protocol):
         """For each of `layers` the places of the blocks that it depends on."""
 
 
-ELASTIC: Dict[str, Type[ElasticConfig]] = {"xception": Xception, "resnet20": ResNet20}
+ELASTIC: Dict[str, Type[ElasticConfig]] = {"xception": Xception, "resnet20": ResNet20,
+                                            "mobilenetv3": MobileNetV3, "proxylessnas": ProxylessNAS,
+                                            "ofa_resnet50": OfaResNet50}
 DEFAULT = "xception"  # the family of settings that name none
 
 
@@ -99,6 +108,11 @@ class Fixed:
     def entry(self) -> Entry:
         """The network's row."""
         return ZOO[self.family]
+
+    @property
+    def fused(self) -> bool:
+        """Whether the fused CPU functions serve it by default."""
+        return self.entry.fused
 
     def _given(self) -> Dict[str, float]:
         """The settings that replace those of the original."""

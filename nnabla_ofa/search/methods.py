@@ -68,4 +68,5 @@ METHODS: Dict[str, Method] = {"nsga2": nsga2, "random": random_search}
 
 def all_archs(space: Space) -> List[Arch]:
     """Every distinct subnet of a small space."""
-    return [Arch(blocks) for blocks in itertools.product(*(own.distinct() for own in space.blocks))]
+    choices = (own.distinct() for own in space.blocks)
+    return list(dict.fromkeys(Arch(blocks).canonical() for blocks in itertools.product(*choices)))

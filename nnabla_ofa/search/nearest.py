@@ -75,7 +75,7 @@ def least_sum(space: Space, costs: CostFunction, limits: Mapping[str, float], ba
         kept = nondominated(sums)
         chosen = [(*chosen[k // len(distinct)], distinct[k % len(distinct)]) for k in kept]
         totals = sums[kept]
-    return Arch(chosen[int(totals.max(axis=1).argmin())])
+    return Arch(chosen[int(totals.max(axis=1).argmin())]).canonical()
 
 
 def nondominated(points: np.ndarray) -> np.ndarray:

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from typing import BinaryIO, Callable, Mapping, Optional, Tuple, Union
 
 from ..errors import OfaError
 
-Allowed = Mapping[Tuple[str, str], Callable[..., object]]  # (module, name) -> what takes its place
+Allowed = Mapping[Tuple[str, str], object]  # (module, name) -> what takes its place
 
 
 class Refused(OfaError):
     """A pickle asks for something that its reader did not list.
 
     Attributes:
-        asked: what the pickle asks for, as "module.name".
+        asked: what the pickle asks for, as "module.name" in printable characters.
     """
 
-    def __init__(self, asked: str, allowed: Allowed):
-        listed = ", ".join(f"{module}.{name}" for module, name in allowed) or "nothing"
-        super().__init__(f"the pickle asks for {asked}; allowed is {listed}")
+    def __init__(self, asked: str, message: str):
+        super().__init__(message)
         self.asked = asked
 
 
@@ -34,13 +34,14 @@ def unpickle(data: Union[bytes, BinaryIO], allowed: Allowed, encoding: str = "AS
              persistent_load: Optional[Callable[[object], object]] = None) -> object:
     """The object that a pickle describes, made by nothing but the functions and classes listed.
 
-    Numbers, texts, bytes, lists, tuples, sets and dictionaries need no listing. Their size is not limited.
+    Numbers, texts, bytes, lists, tuples, sets and dictionaries need no listing. Their size is not limited
+    but by the pickle's own.
 
     Args:
-        data: the pickle, or an open binary file that stands at its first byte. The file is left at
-            the byte after the pickle, so that pickles in a row can be read one by one.
-        allowed: (module, name), spelled as the pickle spells them, to the function or class that takes
-            their place. The pickle may call it with any arguments, and may set attributes of it
+        data: the pickle, or an open binary file that stands at its first byte and can seek. The file is
+            left at the byte after the pickle, so that pickles in a row can be read one by one.
+        allowed: (module, name), spelled as the pickle spells them, to the function, class or value that
+            takes their place. The pickle may call it with any arguments, and may set attributes of it
             where Python allows that. List only what does no harm then.
         encoding: how texts are encoded that Python 2 wrote as bytes. "bytes" leaves them as bytes.
         persistent_load: what to call with a persistent id, which stands for data outside the pickle,
@@ -57,11 +58,26 @@ def unpickle(data: Union[bytes, BinaryIO], allowed: Allowed, encoding: str = "AS
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
+        _check_numbers(file)
         return _Unpickler(file, allowed, encoding, persistent_load).load()
     except OfaError:
         raise
     except Exception as error:  # a damaged pickle may raise anything
         raise OfaError(str(error) or type(error).__name__) from error
+
+
+def _check_numbers(file: BinaryIO) -> None:
+    """OfaError where a pickle gives an object a number that is larger than its count of bytes.
+
+    A pickle numbers its objects so as to name them again. Python's unpickler makes room for all numbers up
+    to the largest, so one damaged number could take all memory.
+    """
+    start = file.tell()
+    for opcode, argument, place in pickletools.genops(file):
+        length = (place or 0) - start
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > length:
+            raise OfaError(f"the object at byte {place} has the number {argument}, which is too large")
+    file.seek(start)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -77,10 +93,12 @@ class _Unpickler(pickle.Unpickler):
         self._allowed = allowed
         self._load = load
 
-    def find_class(self, module: str, name: str) -> Callable[..., object]:
+    def find_class(self, module: str, name: str) -> object:
         """What the pickle calls `module.name`; a name with dots in it is one key like any other."""
         if (module, name) not in self._allowed:
-            raise Refused(f"{module}.{name}", self._allowed)
+            asked = repr(f"{module}.{name}"[:200])[1:-1]
+            listed = ", ".join(".".join(pair) for pair in self._allowed) or "nothing"
+            raise Refused(asked, f"the pickle asks for {asked}; allowed is {listed}")
         return self._allowed[module, name]
 
     def persistent_load(self, identifier: object) -> object:

@@ -110,6 +110,19 @@ def test_damage_is_an_error_of_one_type(data):
     assert str(caught.value)
 
 
+@pytest.mark.parametrize("opcode", [b"p4294967295\n", b"r\xff\xff\xff\xff"])
+def test_a_damaged_number_of_an_object_takes_no_memory(opcode):
+    """Python's unpickler would make room for all objects up to this one: 64 GiB."""
+    with pytest.raises(OfaError, match="the object at byte 3 has the number 4294967295, which is too large"):
+        unpickle(b"\x80\x02N" + opcode + b".", {})
+
+
+def test_what_a_pickle_asks_for_is_shown_in_printable_characters():
+    with pytest.raises(Refused) as caught:
+        unpickle(called("a\nb", "c\x1bd", "x")["STACK_GLOBAL"], {})
+    assert caught.value.asked == "a\\nb.c\\x1bd" and "\n" not in str(caught.value)
+
+
 def test_errors_of_the_caller_s_functions_pass():
     def wrong(identifier):
         raise OfaError(f"no storage {identifier}")

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import OfaError, require
 from ...layers import ConvBn, Layer, Linear, Residual
-from ..arch import Arch, Space
+from ..arch import Arch, Choice, Space
 
 GROUPS = (7, 6, 7)  # widths at each resolution, the ignored one included
 LARGEST = (16, 32, 64)
@@ -39,7 +39,7 @@ class Width:
     def __str__(self) -> str:
         return str(self.channels)
 
-    def canonical(self) -> "Width":
+    def canonical(self, before: Optional[Choice] = None) -> "Width":
         """Itself: different widths are different networks."""
         return self
 
@@ -112,6 +112,11 @@ class ResNet20:
             "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
             "bn_eps": (self.bn_eps > 0, "positive"),
             "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+
+    @property
+    def fused(self) -> bool:
+        """Whether the fused CPU functions serve it by default."""
+        return True
 
     def arch(self, text: str) -> Arch:
         """Arch of 20 widths joined by "-"; raises OfaError that names the first one not allowed."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from ...errors import OfaError, require
 from ...layers import ConvBn, Layer, Linear, Residual, Separable
-from ..arch import Arch, Space
+from ..arch import Arch, Choice, Space
+from .widths import make_divisible
 
 WIDTHS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
 KERNELS = (3, 5, 7)
@@ -59,7 +60,7 @@ class Block:
     def __str__(self) -> str:
         return f"XP{self.expand:g} {self.kernel}x{self.kernel} {self.depth}"
 
-    def canonical(self) -> "Block":
+    def canonical(self, before: Optional[Choice] = None) -> "Block":
         """The same network's one name: a block of depth 1 has no inner layer, so no expand ratio."""
         return replace(self, expand=1.0) if self.depth == 1 else self
 
@@ -150,6 +151,11 @@ class Xception:
             "bn_eps": (self.bn_eps > 0, "positive"),
             "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
 
+    @property
+    def fused(self) -> bool:
+        """Whether the fused CPU functions serve it by default."""
+        return True
+
     def arch(self, text: str) -> Arch:
         """Arch of "XP1 7x7 3, XP1 5x5 3, ..."; one name alone stands for equal blocks.
 
@@ -226,12 +232,6 @@ def _block(name: str) -> Block:
     if int(name) >= len(GENOTYPE_CANDIDATES):
         raise OfaError(f"genotype integer {name} of a block is not 0 to {len(GENOTYPE_CANDIDATES) - 1}")
     return GENOTYPE_CANDIDATES[int(name)]
-
-
-def make_divisible(width: float, divisor: int = 8) -> int:
-    """The multiple of `divisor` nearest to `width`, never more than 10% below it."""
-    nearest = max(divisor, int(width + divisor / 2) // divisor * divisor)
-    return nearest + divisor if nearest < 0.9 * width else nearest
 
 
 def inner_width(width: int, expand: float) -> int:

@@ -1,0 +1,378 @@
+"""Elastic ResNet50-D (He et al., CVPR 2016 and 2019; Cai et al., ICLR 2020) as a tuple of layers.
+
+    stem     3x3/2 -> m, BN, ReLU; x + [3x3, BN, ReLU](x), unless left out; 3x3 -> w, BN, ReLU;
+             max-pool 3x3/2
+    stages   four of 2 to 4, 2 to 4, 4 to 6, 2 to 4 bottlenecks: 1x1, BN, ReLU, 3x3/s, BN, ReLU, 1x1, BN,
+             + shortcut, ReLU; stride 1, 2, 2, 2
+    head     mean, dropout, affine
+
+The shortcut of a stage's first block is [mean of 2x2 pixels where the stride is 2, 1x1, BN]; else the input
+itself. The width between a bottleneck's 1x1 convolutions is `ratio` times the active width of its stage.
+
+A subnet is written as 24 words: the stem's residual and inner width "1+" or "1-", the stem's width "1", then
+for each stage its width and its blocks' ratios: "0.8 .35 .25 .2 -", where "-" is an absent block. A space is
+"D012_E0.2+0.25+0.35_W0.65+0.8+1"; the name of a space of one network is that network's, too: "D2_E0.35_W1".
+It is the network of once-for-all's ofa_resnet50.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, cast
+
+import numpy as np
+
+from ...errors import OfaError, require
+from ...layers import Absent, ConvBn, Layer, Linear, MaxPool, Residual
+from ..arch import Arch, Choice, Space
+from . import once_for_all
+from .widths import make_divisible
+
+STEM, STAGE_WIDTHS = 64, (256, 512, 1024, 2048)
+LEAST, MORE = (2, 2, 4, 2), 2  # blocks of each stage, and how many may join
+DEPTHS, RATIOS, WIDTHS = (0, 1, 2), (0.2, 0.25, 0.35), (0.65, 0.8, 1.0)
+
+_SPACE = re.compile(r"D(?P<depths>[0-9]+)_E(?P<ratios>[0-9.]+(?:\+[0-9.]+)*)"
+                    r"_W(?P<widths>[0-9.]+(?:\+[0-9.]+)*)")
+
+
+# Choices -----------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, order=True)
+class Width:
+    """A width, as a factor of the largest one. residual: of the stem's first width, whether it has one."""
+
+    factor: float
+    residual: Optional[bool] = None
+
+    SEPARATOR = " "
+
+    def __str__(self) -> str:
+        return f"{self.factor:g}" + {None: "", True: "+", False: "-"}[self.residual]
+
+    def canonical(self, before: Optional[Choice] = None) -> "Width":
+        """Itself: different widths are different networks."""
+        return self
+
+    def alone(self) -> "Widths":
+        """The choices that hold just this width."""
+        return Widths((self.factor,), None if self.residual is None else (self.residual,))
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The widths that one part may have, ascending; residuals: of the stem, with and without its residual."""
+
+    factors: Tuple[float, ...]
+    residuals: Optional[Tuple[bool, ...]] = None
+
+    def __iter__(self) -> Iterator[Width]:
+        return (Width(factor, residual) for factor in self.factors for residual in self.residuals or (None,))
+
+    def __contains__(self, width: Any) -> bool:
+        return width in tuple(self)
+
+    def __str__(self) -> str:
+        return f"width {', '.join(map(str, self))}"
+
+    def distinct(self) -> Tuple[Width, ...]:
+        """Every choice."""
+        return tuple(self)
+
+    def draw(self, rng: np.random.Generator) -> Width:
+        """A choice, each as likely."""
+        every = tuple(self)
+        return every[rng.integers(len(every))]
+
+    @staticmethod
+    def space_name(blocks: Sequence[Any]) -> Optional[str]:
+        """"D012_E0.2+0.25+0.35_W0.65+0.8+1" where all stages have the same choices, else None."""
+        first = [own for own in blocks[3:3 + LEAST[0] + MORE]]
+        low = sum(not own.absent for own in first) - LEAST[0]
+        high = sum(bool(own.ratios) for own in first) - LEAST[0]
+        depths, ratios, factors = tuple(range(low, high + 1)), first[0].ratios, blocks[0].factors
+        if space_of(depths, ratios, factors).blocks != tuple(blocks):
+            return None
+        joined = ["+".join(f"{value:g}" for value in values) for values in (ratios, factors)]
+        return f"D{''.join(map(str, depths))}_E{joined[0]}_W{joined[1]}"
+
+
+@dataclass(frozen=True, order=True)
+class Bottleneck:
+    """The choice of one block: its ratio, 0 for an absent one. optional: whether stages may leave it out."""
+
+    ratio: float
+    optional: bool = False
+
+    SEPARATOR = " "
+
+    def __str__(self) -> str:
+        return f"{self.ratio:g}".lstrip("0") if self.ratio else "-"
+
+    def canonical(self, before: Optional[Choice] = None) -> "Bottleneck":
+        """Absent where the block before it in the stage is."""
+        absent = self.optional and isinstance(before, Bottleneck) and not before.ratio
+        return Bottleneck(0, True) if absent else self
+
+    def alone(self) -> "Bottlenecks":
+        """The choices that hold just this one."""
+        return Bottlenecks((self.ratio,), 0.0, self.optional) if self.ratio else Bottlenecks((), 1.0, True)
+
+
+@dataclass(frozen=True)
+class Bottlenecks:
+    """What one block may be: ascending ratios. absent: as of `mbconv.Units`."""
+
+    ratios: Tuple[float, ...]
+    absent: float = 0.0
+    optional: bool = False
+
+    def __iter__(self) -> Iterator[Bottleneck]:
+        if self.absent:
+            yield Bottleneck(0, True)
+        for ratio in self.ratios:
+            yield Bottleneck(ratio, self.optional)
+
+    def __contains__(self, block: Any) -> bool:
+        return block in tuple(self)
+
+    def __str__(self) -> str:
+        return f"ratio {', '.join(map(str, self))}"
+
+    def distinct(self) -> Tuple[Bottleneck, ...]:
+        """Every choice."""
+        return tuple(self)
+
+    def draw(self, rng: np.random.Generator) -> Bottleneck:
+        """Absent as likely as it should be, else each ratio as likely."""
+        if self.absent and rng.random() < self.absent:
+            return Bottleneck(0, True)
+        return Bottleneck(self.ratios[rng.integers(len(self.ratios))], self.optional)
+
+    space_name = Widths.space_name
+
+
+def space_of(depths: Tuple[int, ...], ratios: Tuple[float, ...], factors: Tuple[float, ...]) -> Space:
+    """The space of stages that all may be the same; the stem has its residual at the largest depth alone."""
+    low, high = depths[0], depths[-1]
+    residuals = tuple(sorted({depth == MORE for depth in depths}))
+    blocks: List[Any] = [Widths(factors, residuals), Widths(factors)]
+    for least in LEAST:
+        blocks += [Widths(factors), *[Bottlenecks(ratios)] * least]
+        for extra in range(1, MORE + 1):
+            absent = 0.0 if extra <= low else 1.0 if extra > high else 1 / (high - extra + 2)
+            blocks.append(Bottlenecks(ratios, absent, True) if absent < 1 else Bottlenecks((), 1.0, True))
+    return Space(tuple(blocks))
+
+
+WHOLE = space_of(DEPTHS, RATIOS, WIDTHS)
+
+
+def parse_space(name: str) -> Space:
+    """The space of its name. Raises OfaError, which says what is wrong."""
+    match = _SPACE.fullmatch(str(name).strip())
+    if match is None:
+        raise OfaError(f"search space {name!r} is not of the form D<more blocks>_E<ratios>_W<widths>, for "
+                       "example D012_E0.2+0.25+0.35_W0.65+0.8+1")
+    found = []
+    for key, allowed in (("depths", DEPTHS), ("ratios", RATIOS), ("widths", WIDTHS)):
+        words = match[key] if key == "depths" else match[key].split("+")
+        try:
+            values = tuple((int if key == "depths" else float)(word) for word in words)
+        except ValueError:
+            values = ()
+        if sorted(set(values)) != list(values) or not set(values) <= set(allowed) or not values:
+            raise OfaError(f"search space {name!r}: {key} {match[key]} are not ascending ones of "
+                           f"{', '.join(map(str, allowed))}")
+        found.append(values)
+    depths = cast(Tuple[int, ...], found[0])
+    if depths != tuple(range(depths[0], depths[-1] + 1)):
+        raise OfaError(f"search space {name!r}: depths {match['depths']} leave one out in between")
+    return space_of(depths, found[1], found[2])
+
+
+def parse_arch(text: str) -> Arch:
+    """The subnet of a text: 24 words, once-for-all's dict, or the name of a space of one network."""
+    if once_for_all.is_dict(text):
+        return _of_dict(text)
+    words = str(text).split()
+    if len(words) == 1 and words[0].startswith("D"):
+        space = parse_space(text)
+        if not space.single():
+            raise OfaError(f"subnet {text!r} is a search space of more than one network")
+        return space.largest()
+    if len(words) != len(WHOLE.blocks):
+        raise OfaError(f"subnet {text!r} has {len(words)} words, not {len(WHOLE.blocks)}, for example "
+                       f"{WHOLE.smallest()}")
+    chosen = []
+    for place, (word, choices) in enumerate(zip(words, WHOLE.blocks)):
+        named = {str(choice): choice for choice in choices}
+        plain = word if word in named else _number(word)
+        if plain not in named:
+            raise OfaError(f"subnet {text!r}: word {place} is {word!r}, not one of {', '.join(named)}")
+        chosen.append(named[plain])
+    return Arch(tuple(chosen))
+
+
+def _number(word: str) -> str:
+    """A ratio or width as it is written here: "0.35" is ".35", "1.0+" is "1+"."""
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)([+-]?)", word)
+    if match is None:
+        return word
+    number = f"{float(match[1]):g}"
+    return (number.lstrip("0") if float(match[1]) in RATIOS else number) + match[2]
+
+
+def _of_dict(text: str) -> Arch:
+    """The subnet of once-for-all's lists; widths are indices there."""
+    lists = once_for_all.parse(text, {"d": 1 + len(LEAST), "e": sum(LEAST) + MORE * len(LEAST), "w": 6},
+                               {"d": DEPTHS, "e": RATIOS, "w": range(len(WIDTHS))})
+    widths, ratios = [WIDTHS[index] for index in lists["w"]], iter(lists["e"])
+    blocks: List[Choice] = [Width(widths[0], lists["d"][0] == MORE), Width(widths[1])]
+    for stage, least in enumerate(LEAST):
+        blocks.append(Width(widths[2 + stage]))
+        for number in range(least + MORE):
+            ratio, optional = next(ratios), number >= least
+            there = number < least + lists["d"][1 + stage]
+            blocks.append(Bottleneck(ratio if there else 0, optional))
+    return Arch(tuple(blocks))
+
+
+# The network -------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class OfaResNet50:
+    """What fixes a network besides its search space.
+
+    stage_widths: of the four stages at factor 1. stem_stride: of the first convolution, 1 or 2. stem_pool:
+    whether max-pooling follows the stem. dropout: rate in [0, 1) before the classifier. bn_eps, bn_decay: of
+    every BN; the latter only of running statistics.
+    """
+
+    family: str = "ofa_resnet50"
+    classes: int = 1000
+    stage_widths: Tuple[int, ...] = STAGE_WIDTHS
+    stem_stride: int = 2
+    stem_pool: bool = True
+    dropout: float = 0.0
+    bn_eps: float = 1e-5
+    bn_decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(self, "net", {
+            "family": (self.family == "ofa_resnet50", "ofa_resnet50"),
+            "classes": (self.classes >= 1, "1 or more"),
+            "stage_widths": (len(self.stage_widths) == 4 and min(self.stage_widths) >= 8,
+                             "four widths of 8 or more"),
+            "stem_stride": (self.stem_stride in (1, 2), "1 or 2"),
+            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
+            "bn_eps": (self.bn_eps > 0, "positive"),
+            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+
+    @property
+    def fused(self) -> bool:
+        """Whether the fused CPU functions serve it by default."""
+        return False
+
+    def arch(self, text: str) -> Arch:
+        """The subnet of 24 words, of once-for-all's dict, or of "D2_E0.35_W1"."""
+        return parse_arch(text)
+
+    def space(self, name: str) -> Space:
+        """The space "D012_E0.2+0.25+0.35_W0.65+0.8+1", or that of one subnet."""
+        return parse_space(name) if str(name).strip().startswith("D") else Space.of(self.arch(name))
+
+    def layers(self, space: Space, arch: Arch) -> Tuple[Layer, ...]:
+        """Every layer of `arch` as it reads the weights that are stored for `space`."""
+        space.check(arch)
+        chosen, stored = arch.canonical().blocks, space.blocks
+        mid, top = cast(Width, chosen[0]), cast(Width, chosen[1])
+        mids, tops = (cast(Widths, own).factors for own in stored[:2])
+        layers: List[Layer] = [*self._stem(mid, top, mids, tops)]
+        w_in, ins = _scaled(STEM, top.factor), _scaled_all(STEM, tops)
+        place, reads = 2, "stem/out"
+        for stage, (least, width) in enumerate(zip(LEAST, self.stage_widths)):
+            factors, writes = cast(Widths, stored[place]).factors, f"stages/{stage}/out"
+            w_out, outs = _scaled(width, cast(Width, chosen[place]).factor), _scaled_all(width, factors)
+            for number in range(least + MORE):
+                at = place + 1 + number
+                block, choices = cast(Bottleneck, chosen[at]), cast(Bottlenecks, stored[at])
+                if not block.ratio:
+                    layers.append(Absent())
+                    continue
+                layers.append(bottleneck(
+                    f"stages/{stage}/{number}", Flow(w_in, w_out, ins, outs, reads, writes),
+                    make_divisible(round(w_out * block.ratio)),
+                    tuple(sorted({make_divisible(round(out * ratio)) for out in outs
+                                  for ratio in choices.ratios})),
+                    2 if stage > 0 and number == 0 else 1, number == 0))
+                w_in, ins, reads = w_out, outs, writes
+            place += 1 + least + MORE
+        return (*layers, Linear("classifier", w_in, self.classes, ins[-1], reads, self.dropout))
+
+    def _stem(self, mid: Width, top: Width, mids: Sequence[float], tops: Sequence[float]
+              ) -> Tuple[Layer, ...]:
+        """Its three convolutions and its pooling."""
+        inner, inners = (make_divisible(_scaled(STEM, mid.factor) // 2),
+                         tuple(make_divisible(width // 2) for width in _scaled_all(STEM, mids)))
+        segments = tuple(sorted(set(inners)))
+        within = ConvBn("stem/1", inner, inner, 3, 1, True, inners[-1], inners[-1], segments,
+                        "stem/mid", "stem/mid")
+        width = _scaled(STEM, top.factor)
+        return (ConvBn("stem/0", 3, inner, 3, self.stem_stride, True, 0, inners[-1], segments,
+                       writes="stem/mid"),
+                Residual((within,), shortcut="after") if mid.residual else Absent(),
+                ConvBn("stem/2", inner, width, 3, 1, True, inners[-1], _scaled(STEM, tops[-1]),
+                       _scaled_all(STEM, tops), "stem/mid", "stem/out"),
+                MaxPool() if self.stem_pool else Absent())
+
+    def deciding_blocks(self) -> Tuple[Tuple[int, ...], ...]:
+        """For each of `layers` the places of the choices that it depends on."""
+        found: List[Tuple[int, ...]] = [(0,), (0,), (0, 1), (1,)]
+        place, before = 2, 1
+        for least in LEAST:
+            found += [(before, place, place + 1), *((place, place + 1 + i) for i in range(1, least + MORE))]
+            before, place = place, place + 1 + least + MORE
+        return (*found, (before,))
+
+
+def _scaled(width: int, factor: float) -> int:
+    return make_divisible(width * factor)
+
+
+def _scaled_all(width: int, factors: Sequence[float]) -> Tuple[int, ...]:
+    return tuple(sorted({make_divisible(width * factor) for factor in factors}))
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Channels that come and go: active widths, the widths of the space, and the names sorting knows."""
+
+    w_in: int
+    w_out: int
+    ins: Tuple[int, ...]
+    outs: Tuple[int, ...]
+    reads: str
+    writes: str
+
+
+def bottleneck(name: str, flow: Flow, inner: int, inners: Tuple[int, ...], stride: int, first: bool) -> Layer:
+    """A block; the first one of a stage has a convolution in its shortcut.
+
+    Args:
+        name: Of the block.
+        flow: Its channels.
+        inner, inners: Active width between its 1x1 convolutions, and the widths of the space there.
+        stride: Of its 3x3 convolution.
+        first: Whether it is its stage's first one.
+    """
+    before, after = f"{name}/0", f"{name}/1"
+    units = (ConvBn(before, flow.w_in, inner, 1, 1, True, flow.ins[-1], inners[-1], inners, flow.reads,
+                    before),
+             ConvBn(after, inner, inner, 3, stride, True, inners[-1], inners[-1], inners, before, after),
+             ConvBn(f"{name}/2", inner, flow.w_out, 1, 1, True, inners[-1], flow.outs[-1], flow.outs, after,
+                    flow.writes))
+    skip = ConvBn(f"{name}/skip", flow.w_in, flow.w_out, 1, 1, False, flow.ins[-1], flow.outs[-1], flow.outs,
+                  flow.reads, flow.writes, mean_pool=stride)
+    return Residual(units, skip=skip if first else None)
