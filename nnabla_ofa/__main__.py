@@ -48,22 +48,21 @@ def leave(number: int, frame: Optional[FrameType]) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command that the first argument names; help and status 2 without one."""
+    """Run the command that the first argument names; the list of commands and status 2 without one."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in COMMANDS:
         run(name, sys.argv[2:], prog=f"python -m nnabla_ofa {name}")
         return
     prepare_streams()
+    if name not in ("-h", "--help"):
+        print(f"error: there is no command {name!r}, only {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
     width = max(map(len, COMMANDS))
     lines = [f"  {own.ljust(width)}  {text}" for own, text in COMMANDS.items()]
-    usage = "\n".join(["usage: python -m nnabla_ofa COMMAND ...   (COMMAND --help: its arguments)", *lines])
-    if name in ("-h", "--help") and len(sys.argv) > 1:
-        print(usage)
-        return
-    print(usage, file=sys.stderr)
-    if len(sys.argv) > 1:
-        print(f"error: there is no command {name!r}", file=sys.stderr)
-    sys.exit(2)
+    asked = len(sys.argv) > 1
+    print("\n".join(["usage: python -m nnabla_ofa COMMAND ...   (COMMAND --help: its arguments)", *lines]),
+          file=sys.stdout if asked else sys.stderr)
+    sys.exit(0 if asked else 2)
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ def test_wheel_lists_its_commands_and_names_a_wrong_one(elsewhere):
     assert [line.split()[0] for line in listed.stdout.splitlines()[1:]] == list(COMMANDS)
     wrong = elsewhere("-m", "nnabla_ofa", "trian")
     assert wrong.returncode == 2 and "error: there is no command 'trian'" in wrong.stderr
+    assert len(wrong.stderr.splitlines()) == 1
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +213,16 @@ def test_wheel_makes_tables_without_the_published_figures(elsewhere, trained):
     done = elsewhere("-m", "nnabla_ofa", "tables", "--records", trained / "records", "--output", "tables")
     assert done.returncode == 0, done.stderr
     assert (elsewhere.folder / "tables" / "xception_digits.md").is_file()
+
+
+def test_wheel_makes_tables_where_it_is_called(elsewhere, trained):
+    """Not where packages are installed."""
+    absent = elsewhere("-m", "nnabla_ofa", "tables")
+    assert absent.returncode == 2 and "no record under results/records" in absent.stderr
+    shutil.copytree(str(trained / "records"), str(elsewhere.folder / "results/records"))
+    done = elsewhere("-m", "nnabla_ofa", "tables", "--no-plots")
+    assert done.returncode == 0 and "wrote results/xception_digits.md" in done.stdout, done.stderr
+    assert (elsewhere.folder / "results/xception_digits.md").is_file()
 
 
 def test_runners_are_the_same_commands():

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Optional, Sequence
@@ -21,8 +22,16 @@ from ..data.prepare import ARCHIVES, prepare_archive, prepare_imagenet
 from ..data.sheet import contact_sheet
 from ..errors import OfaError
 from ..experiment.command import Command
-from ..experiment.options import RunOptions, add_run_options, at_least, choose_recipe, data_of_environment
+from ..experiment.options import (
+    RunOptions,
+    add_run_options,
+    at_least,
+    choose_recipe,
+    data_of_environment,
+    require_writable,
+)
 from ..system.comm import Communicator
+from ..system.files import write_atomically
 
 LISTED = 10  # of this many unreadable or equal images and of classes the report says more
 
@@ -104,6 +113,7 @@ def show_data(options: Options) -> None:
     """Write a contact sheet."""
     if options.save.suffix.lower() != ".png":
         raise OfaError(f"--save {options.save} does not end in .png")
+    require_writable(options)
     recipe = choose_recipe(options)
     data, seed = recipe.data, options.seed or 0
     train, test = data.open()
@@ -117,9 +127,10 @@ def show_data(options: Options) -> None:
         loader = TrainLoader(train, data.augment, seed, recipe.stages[0].name, count,
                              workers=data.workers, backend=data.backend)
         images, labels = next(loader.epoch(options.epoch, lambda step: size))
-    options.save.parent.mkdir(parents=True, exist_ok=True)
     captions = [printable(caption(label, train.classes)) for label in labels]
-    contact_sheet(images, captions, options.columns).save(options.save)
+    png = io.BytesIO()
+    contact_sheet(images, captions, options.columns).save(png, "png")
+    write_atomically(options.save, png.getvalue())
     print(f"wrote {options.save}: {len(images)} {options.split} images at {size} pixels as recipe "
           f"{recipe.name} on {data.source} has them, decoded by {data.backend}")
 

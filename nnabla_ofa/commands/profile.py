@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 
 from ..cost import costs_of, timing
 from ..cost.latency import LatencyTable
+from ..cost.noise import slowdown
 from ..cost.timing import Setting
 from ..errors import OfaError
 from ..experiment.command import Command
@@ -121,10 +123,17 @@ def build(options: Options, net: Network, sizes: Sequence[int], setting: Setting
     table = LatencyTable.load(path).require_same(fresh) if path.exists() else fresh
     for size in sizes:
         table.build(net, size, path, options.rounds)
-        spread = table.spread(size)
-        print(f"{size} px: networks' samples spread by {100 * spread:.0f}% of their median (interquartile)"
-              + ("; other work disturbs this machine, measure when it is quiet" if spread > 0.2 else ""))
+        slower = slowdown(table.sizes[size].reference)
+        print(f"{size} px: networks' samples spread by {100 * table.spread(size):.0f}% of their median "
+              f"(interquartile); a reference operation has its median {100 * slower:.0f}% above its fastest")
+    warn(table, sizes)
     print(f"latency table: {path}")
+
+
+def warn(table: LatencyTable, sizes: Sequence[int]) -> None:
+    """Say where a table was built beside other work: a line for each image size."""
+    for text in filter(None, map(table.warning, sizes)):
+        print(text, file=sys.stderr, flush=True)
 
 
 def check(options: Options, net: Network, sizes: Sequence[int], table: LatencyTable) -> None:
@@ -193,6 +202,8 @@ def latency_table(options: Options, net: AnyNetwork, sizes: Sequence[int], setti
     if options.build_table and setting:
         build(options, require_elastic(net, "build a table of"), sizes, setting, options.build_table)
     table = LatencyTable.load(path) if path else None
+    if options.table and table:
+        warn(table, sizes)
     if options.check_table and table and setting:
         check(options, require_elastic(net, "check a table on"), sizes, table.require(**asdict(setting)))
     return table

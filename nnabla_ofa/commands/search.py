@@ -10,6 +10,7 @@ killed goes on when its command is repeated.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -98,6 +99,9 @@ def searched(options: Options, run: Run, net: Network, limits: Dict[str, float],
              ) -> Outcome:
     """The search itself, on the held-out images or by a predictor."""
     table = LatencyTable.load(options.latency_table) if options.latency_table else None
+    warning = table.warning(size) if table else None
+    if warning and run.lab.comm.rank == 0:
+        print(warning, file=sys.stderr, flush=True)
     problem = Problem(net.space, cost_function(net, size, table), limits, options.objective)
     predictor = (Predictor.load(options.predictor, net, options.accept_poor) if options.predictor
                  else None)

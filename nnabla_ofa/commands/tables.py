@@ -19,6 +19,7 @@ from ..experiment.options import Options as CommonOptions
 from ..reports.pages import (
     ablations,
     agreement,
+    baselines,
     headline,
     index,
     loader,
@@ -30,13 +31,14 @@ from ..reports.pages import (
     speed,
 )
 from ..reports.protocol import PageModule, Records
-from ..reports.published import read_published
+from ..reports.published import BASELINES, read_baselines, read_published
 from ..system import records
 from ..system.comm import Communicator
 from ..system.machine import ROOT
 
-RESULTS = ROOT / "results"
-PUBLISHED = RESULTS / "published/ofa_xception.csv"
+CHECKOUT = (ROOT / "runners/tables.py").is_file()  # else ROOT is where packages are installed
+RESULTS = ROOT / "results" if CHECKOUT else Path("results")
+PUBLISHED = ROOT / "results/published/ofa_xception.csv"
 # In the order of the index.
 MODULES: Tuple[PageModule, ...] = (
     recipes, search, agreement, ranking, ablations, speed, loader, reliability, ranks)
@@ -65,9 +67,10 @@ def main(options: Options, comm: Communicator) -> None:
     if not made:
         raise OfaError(f"there is no record under {options.records}: name the folder records/ of a run")
     published = read_published(PUBLISHED) if PUBLISHED.is_file() else []  # only a checkout has them
+    published += baselines.as_records(read_baselines(BASELINES))
     found = with_names([*made, *published])
     pages = index.whole(found, MODULES, options.command())
-    if options.output.resolve() == RESULTS:
+    if CHECKOUT and options.output.resolve() == RESULTS:
         pages.update(headline.readme(ROOT / "README.md", found))
     if options.check:
         sys.exit(check(options, pages, len(made)))
@@ -108,9 +111,10 @@ def pictures(found: Records) -> Dict[str, bytes]:
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     p.add_argument("--records", type=Path, default=Options.records,
-                   help="folder of JSON records (default: results/records)")
+                   help=f"folder of JSON records (default: {Options.records})")
     p.add_argument("--output", type=Path, default=Options.output,
-                   help="folder of the pages (default: results, and then README's table, too)")
+                   help=f"folder of the pages (default: {RESULTS}"
+                        f"{', and then the table of README.md, too' * CHECKOUT})")
     p.add_argument("--check", action="store_true", help="write nothing, compare the pages (not the pictures)")
     p.add_argument("--no-plots", action="store_true", help="write the pages only")
 

@@ -6,6 +6,9 @@ drift of the machine then falls on all alike, and a convolution finds its weight
 
     latency of a subnet = sum of its convolutions' medians + overhead
 
+A reference operation is timed before the first round and after each (noise.py). It corrects nothing: where
+its times tell of other work on the machine, a warning says so when the table is built and when it serves.
+
 The overhead is the median difference of the whole networks from their sums: input layout, pooling, the
 graph's own bookkeeping. A table a device is as in ProxylessNAS (Cai et al., ICLR 2019, appendix B).
 """
@@ -27,6 +30,7 @@ from ..model import Network
 from ..nets import Config, Space
 from ..system.files import Location, write_atomically
 from ..system.machine import describe_run
+from . import noise
 from .operations import Archs, Operations, Totals
 from .timing import (
     ROUNDS,
@@ -35,10 +39,12 @@ from .timing import (
     interquartile_range,
     measure,
     median,
+    milliseconds,
     network_call,
     operation_call,
 )
 
+VERSION = 2        # of the file; 1 has no reference operation
 REFERENCES = 8     # whole networks beside the operations
 CHECKED = 50       # other ones that the table's error is measured on
 Json = Dict[str, Any]
@@ -53,12 +59,14 @@ class Times:
         networks: Samples of whole networks, by the subnet's name.
         overhead_ms: What a network costs beside its operations. None until all rounds are done.
         check: The table's error on other networks. None until it is measured.
+        reference: Samples of `noise.REFERENCE`, before the first round and after each. None in old tables.
     """
 
     operations: Samples = field(default_factory=dict)
     networks: Samples = field(default_factory=dict)
     overhead_ms: Optional[float] = None
     check: Optional[Json] = None
+    reference: List[float] = field(default_factory=list)
 
 
 def key(layer: Layer, side: int) -> str:
@@ -141,8 +149,11 @@ class LatencyTable:
         calls = {name: operation_call(*part, batch, mode) for name, part in distinct.items()}
         whole = {str(arch): network_call(net, arch, image_size, batch) for arch in archs}
         samples = {**times.operations, **times.networks}
+        reference = noise.reference_call(mode)
+        times.reference = times.reference or [milliseconds(reference)]
 
         def keep() -> None:
+            times.reference.append(milliseconds(reference))
             times.operations = {name: samples[name] for name in calls}
             times.networks = {name: samples[name] for name in whole}
             self.save(path)
@@ -182,6 +193,10 @@ class LatencyTable:
         """
         return median([interquartile_range(ms) / median(ms)
                        for ms in self._times(image_size).networks.values()])
+
+    def warning(self, image_size: int) -> Optional[str]:
+        """What to say of a table that was built beside other work (`noise.warning`); None of a good one."""
+        return noise.warning(self.source, image_size, self._times(image_size).reference)
 
     def _times(self, image_size: int) -> Times:
         if image_size not in self.sizes:
@@ -226,10 +241,11 @@ class LatencyTable:
     def save(self, path: Location) -> None:
         """Write the table as JSON, whole or not at all; medians and quartiles are there to be read."""
         sizes = {size: {"overhead_ms": times.overhead_ms, "check": times.check,
-                        "operations": _rows(times.operations), "networks": _rows(times.networks)}
+                        "reference": _reference(times.reference), "operations": _rows(times.operations),
+                        "networks": _rows(times.networks)}
                  for size, times in self.sizes.items()}
-        content = {"kind": "latency table", "setting": asdict(self.setting), "network": self.network,
-                   "about": self.about, "image_sizes": sizes}
+        content = {"kind": "latency table", "version": VERSION, "setting": asdict(self.setting),
+                   "network": self.network, "about": self.about, "image_sizes": sizes}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
     @classmethod
@@ -239,11 +255,17 @@ class LatencyTable:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content["kind"] != "latency table":
                 raise ValueError(f"it is a {content['kind']}")
+            if content.get("version", 1) > VERSION:
+                raise OfaError(f"{path} is a latency table of a newer nnabla_ofa (its version is "
+                               f"{content['version']}, here {VERSION}): update nnabla_ofa")
             sizes = {int(size): Times(_samples(kept["operations"]), _samples(kept["networks"]),
-                                      kept["overhead_ms"], kept["check"])
+                                      kept["overhead_ms"], kept["check"],
+                                     *_samples(kept.get("reference", [])).values())
                      for size, kept in content["image_sizes"].items()}
             return cls(Setting(**content["setting"]), content["network"], content["about"], sizes,
                        str(path))
+        except OfaError:
+            raise
         except OSError as error:
             raise OfaError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -255,6 +277,12 @@ def _rows(samples: Samples) -> List[Json]:
     """Samples as a file has them."""
     return [{"name": name, "median_ms": round(median(ms), 4), "iqr_ms": round(interquartile_range(ms), 4),
              "samples_ms": [round(one, 4) for one in ms]} for name, ms in samples.items()]
+
+
+def _reference(samples: List[float]) -> List[Json]:
+    """Those of the reference operation with their spread, one row; none of an old table."""
+    rows = _rows({key(*noise.REFERENCE): samples}) if samples else []
+    return [{**row, "slowdown": round(noise.slowdown(samples), 4)} for row in rows]
 
 
 def _samples(rows: List[Mapping[str, Any]]) -> Samples:

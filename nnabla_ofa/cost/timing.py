@@ -98,13 +98,18 @@ def measure(calls: Mapping[str, Call], rounds: int, samples: Optional[Samples] =
     with tqdm(total=sum(rounds - len(samples[name]) for name in due), desc=say, unit="call") as bar:
         while due:
             for name in order.permutation(list(due)).tolist():
-                start = time.perf_counter()
-                due[name]()
-                samples[name].append(1e3 * (time.perf_counter() - start))
+                samples[name].append(milliseconds(due[name]))
                 bar.update()
             after_round()
             due = {name: call for name, call in due.items() if len(samples[name]) < rounds}
     return samples
+
+
+def milliseconds(call: Call) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
 
 
 def network_call(net: AnyNetwork, arch: Optional[Arch], size: int, batch_size: int) -> Call:

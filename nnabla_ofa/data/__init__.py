@@ -12,6 +12,7 @@ The files, in reading order:
     datasets.py                open a data set by name or folder, split it
       folders.py, lists.py, cifar.py    the layouts on disk that are understood
         walk.py                which files of a folder are images; what is said of the others
+        class_names.py         when two names of classes are one
       prepare.py, check.py     make a data set ready, look for damaged and duplicate images
     augment.py                 the settings of augmentation
       boxes.py                 which part of an image is seen

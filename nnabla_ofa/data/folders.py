@@ -19,7 +19,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ..errors import OfaError
-from .lists import NO_FILES, Files, Layout, open_text, read_labels, same_name
+from .class_names import same_name
+from .lists import NO_FILES, Files, Layout, open_text, read_labels
 from .walk import BROKEN, EXTENSIONS, Content, Notes, content, image_files
 
 TRAIN = ("train", "ILSVRC2012_img_train")  # names of the folder of training images
@@ -85,7 +86,7 @@ def tiny_imagenet(where: str, notes: Notes) -> Layout:
 
 
 def class_names(folder: str) -> Tuple[str, ...]:
-    """The names of the class folders in `folder`, in alphabetical order.
+    """The names of the class folders in `folder`, in alphabetical order, whatever their spelling in Unicode.
 
     Raises:
         OfaError: there are none, one is a link to nothing, or two have the same name but for its spelling
@@ -109,7 +110,7 @@ def _class_names(folder: str, inside: Content, notes: Optional[Notes] = None) ->
     if notes and inside.images:
         notes.leave_out("images beside class folders", os.path.join(folder, inside.images[0]),
                         len(inside.images))
-    return tuple(inside.folders)
+    return tuple(sorted(inside.folders, key=same_name))
 
 
 def _first(where: str, names: Sequence[str], notes: Notes) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 import os
 import re
-import unicodedata
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 import numpy as np
 
 from ..errors import OfaError
+from .class_names import numbers, same_name
 from .walk import Notes
 
 
@@ -63,11 +63,6 @@ def open_text(path: str, newline: Optional[str] = None) -> TextIO:
     return open(path, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
-def same_name(name: str) -> str:
-    """The name in Unicode's composed form (NFC). Two spellings of one name, as of "café", give one text."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
 def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int = 0,
                 folder: Optional[str] = None, notes: Optional[Notes] = None
                 ) -> Tuple[Tuple[str, ...], np.ndarray]:
@@ -93,16 +88,16 @@ def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int
     Raises:
         OfaError: the list is empty, a line is wrong, or labels are read in two ways. It names the line.
     """
-    numbers = {same_name(name): number for number, name in enumerate(classes or ())}
+    known = numbers(classes or ())
     names: List[str] = []
     labels: List[str] = []
     once: Dict[str, str] = {}  # one text for all lines of one label
-    for entry in _entries(path, numbers, columns, folder, notes):
+    for entry in _entries(path, known, columns, folder, notes):
         names.append(entry.name)
         labels.append(once.setdefault(entry.label, entry.label))
     if not names:
         raise OfaError(f"{path}: lists no images; write lines 'path label'")
-    as_names = {label: numbers[same_name(label)] for label in once if same_name(label) in numbers}
+    as_names = {label: known[same_name(label)] for label in once if same_name(label) in known}
     as_numbers = {label: int(label) for label in once
                   if re.fullmatch("[0-9]{1,6}", label) and (classes is None or int(label) < len(classes))}
     for reading, what in ((as_names, "names of classes"), (as_numbers, "numbers of classes, from 0")):
@@ -112,12 +107,12 @@ def read_labels(path: str, classes: Optional[Sequence[str]] = None, columns: int
             return tuple(names), np.array([reading[label] for label in labels], np.int32)
     neither = next((label for label in once if label not in as_names and label not in as_numbers), None)
     wrong = neither or next(label for label in once if label not in as_names)
-    entry = next(entry for entry in _entries(path, numbers, columns, folder) if entry.label == wrong)
+    entry = next(entry for entry in _entries(path, known, columns, folder) if entry.label == wrong)
     if neither and (classes is None or not neither.isdecimal()):
-        raise _no_entry(path, entry.number, entry.line, numbers)
+        raise _no_entry(path, entry.number, entry.line, known)
     if neither:
         raise OfaError(f"{path}:{entry.number}: label {wrong} is out of range; the training set has labels 0 "
-                       f"to {len(numbers) - 1}")
+                       f"to {len(known) - 1}")
     raise OfaError(f"{path}:{entry.number}: label {wrong} is a number, and {next(iter(as_names))} in another "
                    "line is a class's name; write all labels of a list as names, or all as numbers")
 

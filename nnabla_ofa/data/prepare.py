@@ -18,6 +18,7 @@ from typing import IO, Iterator, NamedTuple, Optional, Tuple
 from tqdm import tqdm
 
 from ..errors import OfaError
+from .class_names import numbers, same_name
 from .folders import TEST, TRAIN, class_names
 from .lists import open_text, read_labels
 
@@ -160,10 +161,10 @@ def prepare_imagenet(folder: Path, labels: Optional[Path]) -> Path:
         raise OfaError(f"--labels {labels} is no file: give a list of lines 'name label', for example "
                        "ILSVRC2012_val_00000001.JPEG n01751748, or LOC_val_solution.csv")
     classes = class_names(str(train))
-    names, numbers = _kaggle(labels, classes) if labels.suffix == ".csv" else \
+    names, found = _kaggle(labels, classes) if labels.suffix == ".csv" else \
         read_labels(str(labels), classes)
     out = folder / "val_label"
-    out.write_text("".join(f"{name} {classes[number]}\n" for name, number in zip(names, numbers)),
+    out.write_text("".join(f"{name} {classes[number]}\n" for name, number in zip(names, found)),
                    encoding="utf-8", errors="surrogateescape")  # as the names were read
     return out
 
@@ -173,16 +174,16 @@ def _kaggle(path: Path, classes: Tuple[str, ...]) -> Tuple[Tuple[str, ...], Tupl
 
     After the name come a class and a box, and maybe more of them. The first class counts.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
+    known = numbers(classes)
     names, labels = [], []
     with open_text(str(path), newline="") as file:
         for line, row in enumerate(csv.reader(file), start=1):
             if row and row[0] == "ImageId":
                 continue
-            label = row[1].split()[0] if len(row) == 2 and row[1].split() else ""
-            if label not in numbers:
+            label = same_name(row[1].split()[0]) if len(row) == 2 and row[1].split() else ""
+            if label not in known:
                 raise OfaError(f"{path}:{line}: {','.join(row)!r} is not 'image,class x y x y' with one "
                                f"of the {len(classes)} class folders")
             names.append(f"{row[0]}.JPEG")
-            labels.append(numbers[label])
+            labels.append(known[label])
     return tuple(names), tuple(labels)

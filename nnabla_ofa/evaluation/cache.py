@@ -5,15 +5,19 @@ subnet and image size:
 
     {"weights": 2907453822, "space": "K357_E0.6+0.8+1_D123", "seed": 0, "data": {...}, ...}
     {"subnet": "XP1 7x7 2, ...", "image_size": 224, "top1": 0.7211}
+
+Lines are appended as figures become known. A process that is killed leaves at worst a torn last line: a line
+that is damaged is left out when the file is read, and the others count.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from ..errors import OfaError
 from ..model import AnyNetwork
@@ -21,6 +25,19 @@ from ..system.files import Location, write_atomically
 
 Known = Mapping[Tuple[str, int], float]  # (canonical name of a subnet, image size) -> top-1
 Identity = Mapping[str, Any]             # JSON-able
+
+
+class Kept(NamedTuple):
+    """What a file holds.
+
+    identity: what its figures belong to. known: the figures. damaged: the numbers of lines that were left
+    out, from 1. whole: whether nothing is left out, and a line can be appended.
+    """
+
+    identity: Dict[str, Any]
+    known: Dict[Tuple[str, int], float]
+    damaged: List[int]
+    whole: bool
 
 
 def checksum(net: AnyNetwork) -> int:
@@ -49,22 +66,75 @@ def write(path: Location, identity: Identity, known: Known) -> None:
     Raises:
         OfaError: The disk refuses; the file that was there stays.
     """
-    rows = [line({"subnet": name, "image_size": size, "top1": top1}) for (name, size), top1 in known.items()]
-    write_atomically(Path(path), "\n".join([line(identity), *rows, ""]).encode())
+    write_atomically(Path(path), (line(identity) + "\n").encode() + _lines(known))
 
 
-def read(path: Location) -> Tuple[Dict[str, Any], Dict[Tuple[str, int], float]]:
-    """(identity, {(subnet, image size): top-1}) of a file. Raises OfaError if it is missing or damaged."""
+def append(path: Location, identity: Identity, known: Known) -> None:
+    """Add figures to a file, onto the disk; a file that is not there is written.
+
+    Args:
+        path: The file.
+        identity: What the figures belong to; the file's own.
+        known: The figures, fractions.
+
+    Raises:
+        OfaError: The disk refuses; what was in the file stays.
+    """
+    if not Path(path).exists():
+        write(path, identity, known)
+        return
     try:
-        identity, *rows = map(json.loads, Path(path).read_text(encoding="utf-8").splitlines())
-        known = {(str(row["subnet"]), int(row["image_size"])): float(row["top1"]) for row in rows}
-        if not isinstance(identity, dict) or not all(0 <= top1 <= 1 for top1 in known.values()):
-            raise ValueError("no identity in its first line, or a top-1 outside 0 to 1")
-        return identity, known
+        with open(path, "ab") as file:
+            file.write(_lines(known))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OfaError(f"cannot write {path}: {error.strerror or error}; what was evaluated before is kept, "
+                       "make room and run the same command again") from error
+
+
+def read(path: Location) -> Kept:
+    """What a file holds. Raises OfaError if it is missing, or its first line is damaged."""
+    try:
+        content = Path(path).read_bytes()
     except OSError as error:
         raise OfaError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    first, *rows = content.split(b"\n")
+    try:
+        identity = json.loads(first)
+        if not isinstance(identity, dict):
+            raise ValueError("no identity in its first line")
+    except (ValueError, RecursionError) as error:
         raise damaged(path, repr(error)) from error
+    known: Dict[Tuple[str, int], float] = {}
+    wrong = []
+    for number, row in enumerate(rows if rows[-1:] != [b""] else rows[:-1], start=2):
+        try:
+            known.update([_entry(row)])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            wrong.append(number)
+    return Kept(identity, known, wrong, not wrong and content.endswith(b"\n"))
+
+
+def warning(path: Location, lines: List[int]) -> str:
+    """What to say of damaged lines that were left out. lines: their numbers, one or more."""
+    named = ", ".join(map(str, lines[:5])) + " ..." * (len(lines) > 5)
+    return (f"warning: {path}: {len(lines)} damaged line{'s' * (len(lines) > 1)} left out ({named}); a "
+            "search measures again what it misses")
+
+
+def _entry(row: bytes) -> Tuple[Tuple[str, int], float]:
+    """What a line holds; ValueError, KeyError or TypeError if it is damaged."""
+    values = json.loads(row)
+    top1 = float(values["top1"])
+    if not 0 <= top1 <= 1:
+        raise ValueError(f"top1={top1}")
+    return (str(values["subnet"]), int(values["image_size"])), top1
+
+
+def _lines(known: Known) -> bytes:
+    return "".join(line({"subnet": name, "image_size": size, "top1": top1}) + "\n"
+                   for (name, size), top1 in known.items()).encode()
 
 
 def damaged(path: Location, why: str) -> OfaError:

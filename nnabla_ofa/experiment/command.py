@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -20,6 +21,18 @@ from ..system.comm import Communicator, Single, connect
 from ..system.last_line import past_mpirun
 from .options import Options, from_namespace
 from .terminal import flush
+
+_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK")  # set by mpirun, or by srun
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, but what is wrong with a command line is one line, as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with status 2; of the ranks of mpirun, which all read the same line, the first says why."""
+        rank = next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
+        time.sleep(5 if rank else 0)  # mpirun stops the others meanwhile
+        fail(None, f"error: {' '.join(message.split())} (--help lists the arguments)", 2)
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Command:
 
     def run(self, argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
         """Parse the arguments (default: the process's) and do the work; leaves with a status if it fails."""
-        parser = argparse.ArgumentParser(
+        parser = Parser(
             prog=prog, description=self.doc, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.add_arguments(parser)
         options = from_namespace(self.options, parser.parse_args(argv))

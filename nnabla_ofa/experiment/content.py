@@ -9,6 +9,7 @@ from typing import Sequence
 import numpy as np
 
 from ..data import Dataset
+from ..data.class_names import same_name
 from ..system.comm import Communicator
 
 CHUNKS = 64  # the images' checksums are taken in as many parts, which the ranks share
@@ -20,15 +21,15 @@ def labels_checksum(labels: np.ndarray) -> int:
 
 
 def names_checksum(names: Sequence[str]) -> int:
-    """CRC-32 of the names of classes, in their order."""
-    return zlib.crc32("\0".join(names).encode("utf-8", "surrogateescape"))
+    """CRC-32 of the names of classes, in their order, whatever their spelling in Unicode."""
+    return zlib.crc32("\0".join(map(same_name, names)).encode("utf-8", "surrogateescape"))
 
 
 def images_checksum(dataset: Dataset, comm: Communicator) -> int:
     """CRC-32 of images in their order: of their pixels, or of the names and sizes of their files.
 
-    A file's name is its own and its folder's, so that a data set may move. The ranks share the work, and
-    any number of them finds the same.
+    A file's name is its own and its folder's, in one spelling of Unicode, so that a data set may move. The
+    ranks share the work, and any number of them finds the same.
     """
     sums = np.zeros(CHUNKS)
     bounds = np.linspace(0, len(dataset), CHUNKS + 1).astype(np.int64)
@@ -42,7 +43,7 @@ def _part(dataset: Dataset, start: int, stop: int) -> int:
         return zlib.crc32(np.ascontiguousarray(dataset.images[start:stop]).tobytes())
     crc = 0
     for path in dataset.paths[start:stop]:
-        name = os.sep.join(path.split(os.sep)[-2:])
+        name = same_name(os.sep.join(path.split(os.sep)[-2:]))
         crc = zlib.crc32(f"{name}\0{_size(path)}\0".encode("utf-8", "surrogateescape"), crc)
     return crc
 

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ..data import Dataset, Key, calibration_draw, split
+from ..data.class_names import same_name
 from ..data.decode import UnreadableImage
 from ..errors import OfaError
 from ..evaluation import Images, Result, calibrate, evaluate_archs
@@ -63,8 +64,8 @@ class Lab:
                   _images(recipe, test), _calibration(recipe, train, data.calibration_images, seed),
                   (images_checksum(train, comm), images_checksum(valid, comm)))
         require_agreement(comm, "recipes, seeds or data", repr((
-            replace(recipe, data=replace(data, source=None, workers=0)), seed, lab.classes,
-            lab.fingerprint(), labels_checksum(test.labels))))
+            replace(recipe, data=replace(data, source=None, workers=0)), seed,
+            [*map(same_name, lab.classes)], lab.fingerprint(), labels_checksum(test.labels))))
         return lab
 
     def with_calibration(self, count: int) -> "Lab":

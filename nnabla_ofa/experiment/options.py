@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from .. import kernels as fused_functions
+from ..data import Data
 from ..errors import OfaError
 from ..formats import load
 from ..layers import on_cpu
@@ -227,6 +228,10 @@ def open_network(options: WeightsOptions, comm: Communicator, needs_known: bool 
     `Lab.open`.
     """
     if options.image_size:
+        try:
+            Data(valid_sizes=options.image_size)
+        except OfaError as error:
+            raise OfaError(f"--image-size: {error}") from error
         sizes = f"data.valid_sizes={list(options.image_size)}"
         options = replace(options, overrides=(*options.overrides, sizes))
     net = load(options.weights, net=options.net)
@@ -252,8 +257,11 @@ def require_writable(options: RunOptions) -> None:
     """OfaError, before the work, where --save or --output could not be written."""
     if options.save and options.save.is_dir():
         raise OfaError(f"--save {options.save} is a folder: name a file in it")
-    for path in filter(None, (options.save and options.save.parent, options.output)):
-        folder = next(f for f in (path, *path.absolute().parents) if f.is_dir())  # which is to hold the rest
+    for path in filter(None, (options.save, options.output)):
+        above = next(f for f in path.absolute().parents if f.exists())
+        folder = path if path.is_dir() else above  # which is to hold the rest
+        if not folder.is_dir():
+            raise OfaError(f"cannot write {path}: {folder} is a file; choose another folder")
         try:
             with tempfile.TemporaryFile(dir=folder):
                 pass

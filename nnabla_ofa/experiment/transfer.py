@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import List
 
+from ..data.class_names import numbers, same_name, same_names
 from ..errors import OfaError
 from ..model import AnyNetwork
 from ..model.heads import N, with_new_head
@@ -13,7 +14,7 @@ from .lab import Lab
 
 def same_classes(net: AnyNetwork, lab: Lab) -> bool:
     """Whether a network's scores are those of the data's classes, in their order."""
-    return net.config.classes == len(lab.classes) and learned(net, lab) == list(lab.classes)
+    return net.config.classes == len(lab.classes) and same_names(learned(net, lab), lab.classes)
 
 
 def learned(net: AnyNetwork, lab: Lab) -> List[str]:
@@ -23,8 +24,8 @@ def learned(net: AnyNetwork, lab: Lab) -> List[str]:
 
 def known(net: AnyNetwork, lab: Lab) -> int:
     """How many of the data's classes a network knows by name."""
-    own = set(learned(net, lab))
-    return sum(name in own for name in lab.classes)
+    own = numbers(learned(net, lab))
+    return sum(same_name(name) in own for name in lab.classes)
 
 
 def adapted(net: N, lab: Lab, path: Path, new_head: bool, needs_known: bool = False) -> N:

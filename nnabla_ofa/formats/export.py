@@ -162,8 +162,9 @@ def usage(path: Location, form: str, about: About) -> List[str]:
     side, cut = about["image_size"], (1 - 1 / about["valid_resize"]) / 2  # `cut`: the share off each side
     repeat = f".repeat({about['batch_size']}, 0)" if about["batch_size"] else ""
     return [f"import json, numpy as np; from PIL import Image, ImageOps; {imports}", opening,
-            'image = Image.open("IMAGE.jpg").convert("RGB")',
-            f"x = np.float32(ImageOps.fit(image, ({side}, {side}), Image.BILINEAR, {cut:.6g}))",
-            f"x = (x / 255 - np.float32({about['mean']})) / np.float32({about['std']})",
+            'image = Image.open("IMAGE.jpg")',
+            'if image.mode[0] == "I": image = Image.fromarray(np.uint8(np.asarray(image) >> 8))  # 16 bits',
+            f'x = ImageOps.fit(image.convert("RGB"), ({side}, {side}), Image.BILINEAR, {cut:.6g})',
+            f"x = (np.float32(x) / 255 - np.float32({about['mean']})) / np.float32({about['std']})",
             f"x = x.transpose(2, 0, 1)[None]{repeat}",
             f"{run}; print(classes[y[0].argmax()])"]

@@ -7,6 +7,7 @@ from typing import Sequence, TypeVar
 
 import numpy as np
 
+from ..data.class_names import numbers, same_name
 from ..layers import generator_of, initial_value
 from .protocol import AnyNetwork
 
@@ -25,8 +26,8 @@ def with_new_head(net: N, learned: Sequence[str], classes: Sequence[str], seed: 
     head = type(net)(replace(net.config, classes=len(classes)), net.space, info=info,  # type: ignore
                      kernels=net.kernels)
     arrays, old = net.arrays(), net.declared()
-    known = {name: i for i, name in enumerate(learned)}
-    kept = [(new, known[name]) for new, name in enumerate(classes) if name in known]
+    known = numbers(learned)
+    kept = [(new, known[same_name(name)]) for new, name in enumerate(classes) if same_name(name) in known]
     for name, parameter in head.declared().items():
         axis = old[name].scores
         if axis is None:

@@ -9,6 +9,7 @@ takes seconds and always gives the same, so a file is loaded by learning again.
 from __future__ import annotations
 
 import itertools
+import sys
 from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -114,7 +115,9 @@ class Predictor:
             OfaError: The file is missing or damaged or holds samples of another network; or as of
                 `Predictor`.
         """
-        identity, known = cache.read(path)
+        identity, known, damaged, _ = cache.read(path)
+        if damaged:
+            print(cache.warning(path, damaged), file=sys.stderr, flush=True)
         for name, value in cache.network_identity(net).items():
             if identity.get(name) != value:
                 raise OfaError(f"{path} holds samples of another network (its {name} differs): choose "

@@ -65,12 +65,15 @@ def by_depth(archs):
 def test_a_search_within_a_latency_of_a_table(weights, tmp_path):
     net, path = ofa.load(weights), tmp_path / "latency.json"
     table = latency_table(net)
+    table.sizes[SIZE].reference = [1.0, 1.5, 1.5]  # built beside other work
     table.save(path)
     least = min(table.predict(net, [net.arch(f"XP1 {k}x{k} 1") for k in (3, 5, 7)], SIZE))
     limit = 1.2 * least
     options = ["--latency-table", path, "--objective", "latency_ms", "--count", "12"]
     status, err = run("search", weights, tmp_path, *options, "--max-latency-ms", limit)
     assert status == 0, err
+    warning, = (line for line in err.splitlines() if line.startswith("warning: "))
+    assert f"{path} is noisy at {SIZE} pixels" in warning and " 50% " in warning
     found = record(tmp_path, "search")
     assert found["search"]["latency_table"] == str(path)
     assert found["search"]["limits"] == {"latency_ms": limit}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -63,6 +64,47 @@ def test_a_size_that_replaces_the_recipes_is_refused_as_the_recipes_is(weights, 
     status, out, err = run(command, "--weights", weights, "--image-size", size, *form)
     errors = [line for line in err if "INFO" not in line]
     assert status == 2 and len(errors) == 1 and f"data.valid_sizes=({size},) is not" in errors[0], err
+    assert errors[0].startswith("error: --image-size: ")
+
+
+@pytest.mark.parametrize("command, complaint", [
+    (["evaluate", "--weigths", "a.h5"], "the following arguments are required: --weights"),
+    (["evaluate", "--weights", "a.h5", "--foo"], "unrecognized arguments: --foo"),
+    (["search", "--weights", "a.h5", "--objective", "two\nlines"], "argument --objective: invalid choice: "),
+    (["data"], "the following arguments are required: prepare, check or show"),
+    (["data", "show", "--count", "0"], "argument --count: 0 is not an integer of 1 or more")])
+def test_what_is_wrong_with_a_command_line_is_one_line(capsys, command, complaint):
+    """Of a command and of a command within it; no usage comes before."""
+    with pytest.raises(SystemExit) as end:
+        commands.command(command[0]).run(command[1:])
+    line, = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and line.startswith(f"error: {complaint}"), line
+
+
+def test_processes_say_once_what_is_wrong_with_their_command_line(mpirun):
+    done = mpirun(2, ["runners/evaluate.py", "--foo"], check=False)
+    assert done.returncode == 2 and done.stderr.count("error: ") == 1, done.stderr
+
+
+@pytest.mark.parametrize("place", ["file/sheet.png", "/proc/sheet.png"])
+def test_a_contact_sheet_that_cannot_be_written_is_refused_before_the_work(tmp_path, place):
+    (tmp_path / "file").write_bytes(b"")
+    status, _, err = run("data", "show", "--data", "absent", "--save", tmp_path / place)
+    assert status == 2 and err[-1].startswith(f"error: cannot write {tmp_path / place}"), err
+
+
+@pytest.mark.parametrize("count", [0, 2, 4, 5])
+def test_an_order_of_few_subnets_is_said_to_say_nothing(weights, tmp_path, count):
+    net = ofa.load(weights)
+    archs = net.space.sample_distinct(6, np.random.default_rng(0))
+    entries = {str(i): {"arch": str(arch), **({"acc": 0.5 + i / 100} if i < count else {})}
+               for i, arch in enumerate(archs)}
+    (tmp_path / "few.json").write_text(json.dumps(entries))
+    status, out, err = run("rank", "--weights", weights, "--output", tmp_path, "--subnets",
+                           tmp_path / "few.json")
+    assert status == 0, err
+    assert (f"the file knows the accuracy of {count} subnets: an order of fewer than 5" in out) == (count < 5)
+    assert ("supernet: Pearson" in out) == (count > 0)
 
 
 @pytest.mark.parametrize("samples", ["3", "9", "0", "-1"])

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.cost import Operations, latency, timing
+from nnabla_ofa.commands.profile import warn
+from nnabla_ofa.cost import Operations, latency, noise, timing
 from nnabla_ofa.cost.latency import LatencyTable, Times, key
 from nnabla_ofa.cost.timing import Setting
 from nnabla_ofa.evaluation.statistics import agreement
@@ -118,6 +119,60 @@ def test_an_interrupted_table_goes_on(tmp_path, monkeypatch):
     assert again.predict(net, [net.space.largest()], 8) > 0
 
 
+def test_the_reference_operation_comes_before_the_first_round_and_after_each(tmp_path, monkeypatch):
+    called = []
+
+    def recorder(name):
+        return lambda *arguments: lambda: called.append(name)
+    for owner, function, name in ((latency, "operation_call", "operation"), (noise, "reference_call", "R"),
+                                  (latency, "network_call", "network")):
+        monkeypatch.setattr(owner, function, recorder(name))
+    net, path = network(), tmp_path / "table.json"
+    table = LatencyTable.new(net, SETTING, "", str(path))
+    table.build(net, 8, path, 3)
+    times = table.sizes[8]
+    calls = len(times.operations) + len(times.networks)
+    order = "".join("R" if name == "R" else "." for name in called[calls * timing.WARM_UP + 1:])
+    assert called[0] == "R" and order == 3 * (calls * "." + "R")
+    assert len(times.reference) == 4
+    table.build(net, 8, path, 3)  # nothing is missing
+    assert len(LatencyTable.load(path).sizes[8].reference) == 4
+
+
+def test_a_table_says_that_it_was_built_beside_other_work(tmp_path, capsys):
+    path = tmp_path / "table.json"
+    table = LatencyTable.new(network(), SETTING, "", str(path))
+    quiet, busy = [1.0, 1.1, 1.125, 1.05], [1.0, 1.25, 1.25, 1.25]
+    assert noise.slowdown(quiet) == pytest.approx(0.075) and noise.slowdown(busy) == pytest.approx(0.25)
+    for size, reference in ((8, quiet), (12, busy), (16, [])):
+        table.sizes[size] = Times({"an operation": [1.5]}, {"a subnet": [1.5]}, 1.0, None, reference)
+    table.save(path)
+    kept = json.loads(path.read_text())
+    assert [row["slowdown"] for row in kept["image_sizes"]["12"]["reference"]] == [0.25]
+    warn(LatencyTable.load(path), (8, 12, 16))
+    said, = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"warning: {path} is noisy at 12 pixels") and " 25% " in said
+    assert "stop other programs" in said and "--rounds" in said
+
+
+def test_versions_of_the_file(tmp_path):
+    """The first one has no reference operation; what a later one means is not known."""
+    path = tmp_path / "table.json"
+    table = LatencyTable.new(network(), SETTING, "", str(path))
+    table.sizes[8] = Times({"an operation": [1.5]}, {"a subnet": [1.5]}, 1.0, None, [1.0, 2.0])
+    table.save(path)
+    kept = json.loads(path.read_text())
+    first = {key: value for key, value in kept.items() if key != "version"}
+    del first["image_sizes"]["8"]["reference"]
+    path.write_text(json.dumps(first))
+    old = LatencyTable.load(path)
+    assert old.sizes[8] == Times({"an operation": [1.5]}, {"a subnet": [1.5]}, 1.0)
+    assert old.warning(8) is None
+    path.write_text(json.dumps({**kept, "version": latency.VERSION + 1}))
+    with pytest.raises(ofa.OfaError, match="of a newer nnabla_ofa"):
+        LatencyTable.load(path)
+
+
 def test_refusals_name_what_differs(tmp_path):
     net, path = network(), tmp_path / "table.json"
     table = LatencyTable.new(net, SETTING, "", str(path))
@@ -180,7 +235,10 @@ def test_the_command_builds_checks_and_predicts(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "16 subnets: Kendall tau" in done.stdout  # the whole space
     assert (tmp_path / "table.12.png").read_bytes()[:4] == b"\x89PNG"
-    check = json.loads(table.read_text())["image_sizes"]["12"]["check"]
+    kept = json.loads(table.read_text())["image_sizes"]["12"]
+    check, reference = kept["check"], kept["reference"]
+    assert len(reference[0]["samples_ms"]) == 3
+    assert (f"{table} is noisy at 12 pixels" in done.stderr) == (reference[0]["slowdown"] > noise.NOISY)
     assert agreement(check["predicted_ms"], check["measured_ms"]).rmse == pytest.approx(check["rmse"], .01)
     kept, = records.read(tmp_path / "records")
     text = agreement_page.pages([kept])["agreement.md"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -152,6 +154,39 @@ def test_a_new_classifier_keeps_what_is_known_by_name(begun, tmp_path, classes):
             assert np.array_equal(after["classifier/affine/W"][:, new], before["classifier/affine/W"][:, old])
             assert after["classifier/affine/b"][new] == before["classifier/affine/b"][old]
     assert head.config.classes == len(classes) and head.info["classes"] == sorted(classes)
+
+
+def spelt(data, form):
+    """The data set with the names of its class folders in one form of Unicode.
+
+    Skips where the file system has one form only.
+    """
+    for folder in [folder for split in ("train", "val") for folder in (data / split).iterdir()]:
+        folder.rename(folder.with_name(unicodedata.normalize(form, folder.name)))
+    found = sorted(os.listdir(data / "train"))
+    if found != sorted(unicodedata.normalize(form, name) for name in found):
+        pytest.skip("this file system has one form of Unicode only")
+    return data
+
+
+def test_the_same_classes_in_another_spelling_of_unicode_are_the_same(tmp_path):
+    """Taken up, evaluated and adapted as if nothing had changed. "é" sorts after "z", an "e" and its accent
+    before it."""
+    classes = ["caf\u00e9", "cafz", "th\u00e9"]
+    composed, decomposed = (spelt(pictures(tmp_path / form, classes), form) for form in ("NFC", "NFD"))
+    run(tmp_path / "out", composed).up_to(FULL)
+    net = ofa.load(tmp_path / "out" / FULL / "weights.h5")
+    own, other = run(tmp_path / "out", composed), run(tmp_path / "out", decomposed)
+    assert own.lab.classes != other.lab.classes and own.lab.fingerprint() == other.lab.fingerprint()
+    assert own.lab.train.labels.tolist() == other.lab.train.labels.tolist()
+    assert other.adapted(net, "weights.h5") is net
+    other.up_to(FULL)
+    more = spelt(pictures(tmp_path / "more", [*classes, "\u00fcber"]), "NFD")
+    head = run(tmp_path / "tuned", more, new_head=True).adapted(net, "weights.h5")
+    assert head.info["classes"] == [unicodedata.normalize("NFD", name) for name in
+                                    ("cafz", "caf\u00e9", "th\u00e9", "\u00fcber")]
+    before, after = (one.arrays()["classifier/affine/W"] for one in (net, head))
+    assert np.array_equal(after[:, :3], before)
 
 
 def test_finetuning_and_a_stage_on_other_classes(begun, tmp_path):

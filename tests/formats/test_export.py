@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
-from nnabla_ofa.data import Augment
+from nnabla_ofa.data import Augment, normalise
+from nnabla_ofa.data.decode import read_image
 from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.parse import load_recipe
 from nnabla_ofa.formats import export, nnabla_nas, onnx_file
@@ -210,6 +211,28 @@ def test_a_subnet_of_a_supernet_is_calibrated_and_the_printed_lines_run(tmp_path
     alone.info = {"mean": lab.recipe.data.augment.mean, "std": lab.recipe.data.augment.std}
     expected = alone.logits(pixels.transpose(2, 0, 1)[None]).argmax()
     assert run("-c", script, folder=tmp_path).strip() == lab.classes[expected]
+
+
+@pytest.mark.parametrize("bits, shape", [(16, (16, 16)), (16, (16, 16, 3)), (8, (16, 16)), (8, (16, 16, 4))])
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_the_printed_lines_read_an_image_as_training_does(tmp_path, monkeypatch, bits, shape, suffix):
+    """Of 16 bits the upper 8, grey as RGB, no transparency; Pillow alone makes 16-bit grey white."""
+    pixels = np.random.default_rng(0).integers(0, 2 ** bits, shape).astype(np.dtype(f"uint{bits}"))
+    cv2.imwrite(str(tmp_path / f"IMAGE.{suffix}"), pixels)
+    monkeypatch.chdir(tmp_path)
+    first, _, *reading, _ = export.usage(Path("a.nnp"), "nnp", {**describe(subnet()), "valid_resize": 1.0})
+    found = {}
+    exec("\n".join([first, *reading]).replace("IMAGE.jpg", f"IMAGE.{suffix}"), found)
+    expected = normalise(read_image(f"IMAGE.{suffix}")[None], Augment().mean, Augment().std)
+    assert found["x"].shape == expected.shape
+    assert np.abs(found["x"] - expected).max() < 1.01 / 255 / min(Augment().std)  # libtiff rounds 16 bits
+
+
+def test_the_page_shows_the_printed_lines():
+    about = {**describe(subnet()), "image_size": 28, "mean": [0.5] * 3, "std": [0.5] * 3}
+    lines = export.usage("runs/demo/subnet.onnx", "onnx", {**about, "valid_resize": 1.0})
+    page = (ROOT / "docs/export.md").read_text(encoding="utf-8").replace("\nclasses = ", "; classes = ")
+    assert "\n".join(lines).replace("IMAGE.jpg", "image.png") in page
 
 
 def test_a_stand_alone_subnet_keeps_its_statistics(tmp_path):

@@ -11,7 +11,7 @@ from ..accuracies import KINDS, STAGES, Figures, collect, is_fixed, of_recipe
 from ..protocol import Records, Rows
 from ..published import published_rows
 from ..selection import of_kind
-from . import fixed_networks
+from . import baselines, fixed_networks
 from .accuracy_tables import by_split
 from .markdown import run_facts, table
 from .summaries import extremes, training_cells
@@ -25,7 +25,9 @@ TITLE = "# Results of `"
 
 def pages(records: Records) -> Dict[str, str]:
     """A page a recipe that accuracies were measured or published of."""
-    recipes = {*recipes_of(records), *(record["recipe"] for record in of_kind(records, "published"))}
+    measured = (name for name in baselines.tables_of(records) if baselines.section(records, name))
+    published = (record["recipe"] for record in of_kind(records, "published"))
+    recipes = {*recipes_of(records), *published, *measured}
     return {f"{recipe}.md": recipe_page(records, recipe) for recipe in sorted(recipes)}
 
 
@@ -60,7 +62,7 @@ def recipe_page(records: Records, recipe: str) -> str:
              fixed_networks.summary([run for run in trained if is_fixed(run)], found),
              *(f"![{caption}]({name})" for name, caption in shown.items()),
              *(stage_section(stage, found, published) for stage in stages),
-             fixed_networks.section(found, published)]
+             fixed_networks.section(found, published), baselines.section(records, recipe)]
     return "\n\n".join(part for part in parts if part)
 
 
