@@ -45,7 +45,7 @@ def ranks_page(records: Records) -> str:
 
 def _cells(row: Row) -> Cells:
     """What one line of a trial's table says."""
-    came_out = "; ".join(f"{text} ({times})" if len(row["came_out"]) > 1 else text
-                         for text, times in row["came_out"].items())
+    found = {text: times for text, times in row["came_out"].items() if times}
+    came_out = "; ".join(f"{text} ({times})" if len(found) > 1 else text for text, times in found.items())
     return {"What": row["what"], "Ranks": row["ranks"], "Tried": row["times"], "Came out": came_out,
             "Lost": row["lost"], "Seconds": duration(row["seconds"]) if "seconds" in row else "-"}
