@@ -6,7 +6,6 @@ that needs NNabla.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from typing import NoReturn, Optional, Sequence
 
 from .commands import COMMANDS, command
 from .experiment.terminal import flush, prepare_streams
+from .system.last_line import is_first, one_of_several, say
 
 
 def run(name: str, argv: Optional[Sequence[str]] = None, prog: Optional[str] = None) -> None:
@@ -28,6 +28,8 @@ def run(name: str, argv: Optional[Sequence[str]] = None, prog: Optional[str] = N
     prepare_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where SIGINT is ignored (nohup)
         signal.signal(signal.SIGINT, leave)
+    if one_of_several():
+        signal.signal(signal.SIGTERM, leave)  # what mpirun makes of Ctrl-C
     try:
         command(name).run(argv, prog)
     finally:
@@ -40,8 +42,8 @@ def leave(number: int, frame: Optional[FrameType]) -> NoReturn:
     A KeyboardInterrupt would be raised within NNabla's import, which takes it for a missing package, or
     crashes.
     """
-    with contextlib.suppress(OSError):
-        os.write(2, b"interrupted\n")
+    if is_first():
+        say("interrupted")
     os._exit(130)
 
 

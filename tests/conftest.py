@@ -62,20 +62,25 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def mpirun():
+def mpirun_command():
+    """mpirun and its options for a small machine. Skips where there is none."""
+    beside = Path(sys.executable).parent / "mpirun"  # of the environment, as when it is active
+    launcher = str(beside) if beside.exists() else shutil.which("mpirun")
+    if launcher is None:
+        pytest.skip("no mpirun: `make setup` installs one")
+    return [launcher, *launcher_options(launcher)]
+
+
+@pytest.fixture(scope="session")
+def mpirun(mpirun_command):
     """mpirun(n, args, timeout=120, check=True): `python *args` on n ranks -> CompletedProcess.
 
     args are what follows `python`, e.g. ["-c", "..."] or ["runners/train.py", ...]. The working
     folder is the repository's. A run over `timeout` seconds is killed, all its ranks with it, and
     fails the test; so does, with `check`, one that exits non-zero. Skips where there is no mpirun.
     """
-    beside = Path(sys.executable).parent / "mpirun"  # of the environment, as when it is active
-    launcher = str(beside) if beside.exists() else shutil.which("mpirun")
-    if launcher is None:
-        pytest.skip("no mpirun: `make setup` installs one")
-
     def run(n, args, timeout=120, check=True):
-        command = [launcher, *launcher_options(launcher), "-n", str(n), sys.executable]
+        command = [*mpirun_command, "-n", str(n), sys.executable]
         command += [str(arg) for arg in args]
         process = subprocess.Popen(
             command,

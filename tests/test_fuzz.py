@@ -1,6 +1,7 @@
 """Whatever is in a name, a recipe or a file: it works, or it is one OfaError; nothing in it is run.
 
-Every test draws the same examples each time. OFA_FUZZ_EXAMPLES is their number (default 50).
+Every test draws the same examples each time: OFA_FUZZ_EXAMPLES of them (default 50), others by another
+OFA_FUZZ_SEED (default 0). `python scripts/reliability fuzz` draws many.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import nnabla_ofa as ofa
@@ -29,11 +30,19 @@ from nnabla_ofa.formats.torch_file import read_state_dict
 from nnabla_ofa.model import load_network
 from nnabla_ofa.system import container as checkpoint
 from nnabla_ofa.system import records
+from nnabla_ofa.system.record_rules import check
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = "K357_E0.6+0.8+1_D123"
-fuzz = settings(max_examples=int(os.environ.get("OFA_FUZZ_EXAMPLES", "50")), derandomize=True,
-                deadline=None, database=None, suppress_health_check=list(HealthCheck))
+EXAMPLES, SEED = (int(os.environ.get(f"OFA_FUZZ_{name}", default))
+                  for name, default in (("EXAMPLES", "50"), ("SEED", "0")))
+
+
+def fuzz(test):
+    """A test of the examples that its arguments' strategies draw."""
+    profile = settings(max_examples=EXAMPLES, deadline=None, database=None,
+                       suppress_health_check=list(HealthCheck))
+    return seed(SEED)(profile(test))
 
 
 def attempt(read, *arguments):
@@ -153,10 +162,31 @@ def test_numbers_beyond_reason(override):
     assert attempt(load_recipe, "xception_digits", [override]) is None
 
 
+@pytest.mark.parametrize("settings, said", [
+    ({"net": None}, "net is not a mapping"), ({"net": {"family": []}}, r"net.family=\[\] is not str"),
+    ({"train": {"batch_size": 0}}, "train.batch_size=0 is not 1 or more"),
+    ({"a\nb": 1}, r"unknown key a\\nb"),
+    ({"train": {"schedule": "\x1b[2J\n"}}, r"schedule=\\x1b\[2J\\n is not")])
+def test_values_of_another_kind_are_one_line(settings, said):
+    with pytest.raises(OfaError, match=said) as caught:
+        from_settings({**load_recipe("xception_digits").settings(), **settings})
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("word", ["*a{}", "name: {}!\n" + RECIPE], ids=["alias", "name"])
+def test_the_error_of_a_long_yaml_word_is_short(tmp_path, word):
+    (tmp_path / "long.yaml").write_text(word.replace("{}", "1" * 10000))
+    with pytest.raises(OfaError, match="long.yaml.* ... .*(line 1|digit, _ or .* first)") as caught:
+        load_recipe(tmp_path / "long.yaml")
+    assert len(str(caught.value)) < 5000
+
+
 def test_a_small_recipe_that_unfolds_to_gigabytes_is_one_short_error(tmp_path):
     lines = ["a: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"{chr(98 + i)}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(12)]
     (tmp_path / "bomb.yaml").write_text("\n".join(lines + ["net: {widths: *a12}"]))
+    assert attempt(load_recipe, tmp_path / "bomb.yaml") is None
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines + ["net: {family: *a12}"]))
     assert attempt(load_recipe, tmp_path / "bomb.yaml") is None
     (tmp_path / "bomb.yaml").write_text("\n".join([*lines, RECIPE.replace("[16, 20, 24, 28]", "*a12")]))
     assert attempt(load_recipe, tmp_path / "bomb.yaml") is None
@@ -253,6 +283,12 @@ def test_record_files(tmp_path_factory, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     attempt(records.read, folder)
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 1])
+def test_a_record_of_no_kind(kind):
+    with pytest.raises(OfaError, match="kind=.* of a record is not one of"):
+        check({**RECORD, "kind": kind})
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)

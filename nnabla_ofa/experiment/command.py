@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -18,10 +17,9 @@ from typing import Any, Callable, NoReturn, Optional, Sequence, Type
 from ..errors import OfaError
 from ..system import interrupt, requeue
 from ..system.comm import Communicator, Single, connect
+from ..system.last_line import is_first, past_mpirun
 from .options import Options, from_namespace
 from .terminal import flush
-
-_RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK")  # set by mpirun, or by srun
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,8 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with status 2; of the ranks of mpirun, which all read the same line, the first says why."""
-        rank = next((int(os.environ[name]) for name in _RANKS if name in os.environ), 0)
-        time.sleep(5 if rank else 0)  # mpirun stops the others meanwhile
+        time.sleep(0 if is_first() else 5)  # mpirun stops the others meanwhile
         fail(None, f"error: {' '.join(message.split())} (--help lists the arguments)", 2)
 
 
@@ -87,6 +84,7 @@ def fail(comm: Optional[Communicator], message: str, status: int) -> NoReturn:
         time.sleep(min(comm.rank, 5))
     with contextlib.suppress(OSError):  # nobody reads it
         print(message, file=sys.stderr, flush=True)
+    past_mpirun(message)
     leave(comm, status)
 
 

@@ -91,7 +91,7 @@ def from_settings(values: Dict[str, Any], overrides: Sequence[str] = (),
 def _name_stage_of_fixed(values: Dict[str, Any]) -> None:
     """A fixed network has one stage: its space, and its name where it has none, are the network's."""
     net, stages = values.get("net"), values.get("stages")
-    if isinstance(net, dict) and net.get("family") in ZOO and isinstance(stages, list):
+    if isinstance(net, dict) and net.get("family") in list(ZOO) and isinstance(stages, list):
         for stage in stages:
             if isinstance(stage, dict):
                 stage["space"] = net["family"]
@@ -147,8 +147,9 @@ def _override(values: Dict[str, Any], text: str) -> None:
 
 def _convert(value: Any, kind: Any, where: str, source: str) -> Any:
     """`value` as the annotated type `kind`; OfaError names the key `where` it is not."""
-    if kind is Config and isinstance(value, dict):
-        kind = config_class(value.get("family", DEFAULT))
+    if kind is Config:
+        family = value.get("family", DEFAULT) if isinstance(value, dict) else DEFAULT
+        kind = config_class(_convert(family, str, f"{where}.family", source))
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind):
         return _convert_mapping(value, kind, where, source)

@@ -141,11 +141,9 @@ FAMILIES: Tuple[str, ...] = (*ELASTIC, *ZOO)
 
 def config_class(name: str) -> Union[Type[ElasticConfig], Type[Fixed]]:
     """The configuration class of a family or network; OfaError names those there are."""
-    if name in ZOO:
-        return Fixed
-    if name not in ELASTIC:
+    if name not in FAMILIES:  # in a tuple, so that anything may be asked for
         raise unknown(name)
-    return ELASTIC[name]
+    return Fixed if name in ZOO else ELASTIC[name]
 
 
 def unknown(name: str) -> OfaError:

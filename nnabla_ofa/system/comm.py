@@ -21,11 +21,11 @@ import numpy as np
 
 from ..errors import OfaError
 from . import aliases
+from .last_line import one_of_several
 
 SMALL = 1 << 14    # values: gradients of fewer share an MPI message
 MESSAGE = 1 << 20  # values in an NCCL message
 Callback = Any     # NNabla's own: what `Variable.backward` takes as communicator_callbacks
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 
@@ -196,12 +196,6 @@ def stop_all_on_exception(comm: Communicator) -> None:
         comm.abort()
 
     sys.excepthook = stop
-
-
-def one_of_several() -> bool:
-    """Whether mpirun started this process with others, or srun (which says only that it did)."""
-    sizes = {os.environ[name] for name in _SIZES if name in os.environ}
-    return bool(sizes - {"1"}) or (not sizes and "PMIX_RANK" in os.environ)
 
 
 def require_agreement(comm: Communicator, what: str, value: str) -> None:

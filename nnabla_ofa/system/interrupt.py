@@ -1,4 +1,4 @@
-"""Ctrl-C (SIGINT) that waits until it can end the program in order.
+"""Ctrl-C (SIGINT, and SIGTERM from mpirun) that waits until it can end the program in order.
 
 NNabla's C++ calls Python functions of ours (`kernels.functions`). An exception that leaves one of them does
 not reach our code: NNabla prints it, goes on, and fails elsewhere. So Ctrl-C takes effect between those
@@ -15,6 +15,8 @@ import threading
 from types import FrameType
 from typing import Iterator, Optional
 
+from .last_line import at_sigterm, one_of_several
+
 # Modules whose functions NNabla's C++ calls, and those that NNabla itself uses before and after such a call.
 INSIDE = ("nnabla_ofa.kernels.functions", importlib._bootstrap.__name__, "nnabla.context")
 INNERMOST = contextlib.__name__  # it enters and leaves nnabla.context; further out it may be anybody's
@@ -25,13 +27,17 @@ AGAIN = 0.01  # seconds
 def between_functions() -> Iterator[None]:
     """Meanwhile SIGINT raises KeyboardInterrupt as soon as none of those functions is at work.
 
-    For the main thread only, as Python's signals are.
+    So does SIGTERM on one of several processes: it is what mpirun makes of Ctrl-C. For the main thread only,
+    as Python's signals are.
     """
-    before = signal.signal(signal.SIGINT, _interrupt)
+    numbers = (signal.SIGINT, signal.SIGTERM) if one_of_several() else (signal.SIGINT,)
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
     try:
-        yield
+        with at_sigterm("asked to stop: training and search go on when their command is repeated"):
+            yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:

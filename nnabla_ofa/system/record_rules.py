@@ -55,14 +55,14 @@ def check(record: Any) -> None:
     kind = record.get("kind") if isinstance(record, dict) else record
     if not isinstance(record, dict) or not isinstance(kind, str) or kind not in KINDS:
         raise OfaError(f"kind={kind!r} of a record is not one of {', '.join(KINDS)}")
-    rows_of = KINDS[record["kind"]]
-    _require(record, RUN_KEYS + tuple(rows_of), f"a {record['kind']} record")
+    rows_of = KINDS[kind]
+    _require(record, RUN_KEYS + tuple(rows_of), f"a {kind} record")
     _check_types(record, "")
     _require(record["machine"], ("cpu", "cores", "gpu"), "machine")
     _require(record["versions"], ("python", "nnabla"), "versions")
     if not isinstance(record["seed"], int) or record["seed"] < 0:
         raise OfaError(f"seed={record['seed']} of a record is not an integer >= 0")
-    if record["kind"] == "train" and record.get("results"):
+    if kind == "train" and record.get("results"):
         rows_of = dict(rows_of, results=RESULT_KEYS)
     for name in ("history", "results"):
         rows = record.get(name, [])

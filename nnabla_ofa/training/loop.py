@@ -291,8 +291,10 @@ def passes_per_update(settings: Train, ranks: int) -> int:
     """How many passes each rank makes for one update; OfaError if the ranks do not divide them."""
     passes = settings.global_batch // settings.batch_size
     if passes % ranks:
+        fit = [str(n) for n in range(1, passes + 1) if passes % n == 0]
+        choices = ", ".join(fit[:-1]) + " or " * (len(fit) > 1) + fit[-1]
         raise OfaError(f"{ranks} processes cannot share the {passes} passes of an update evenly "
                        f"(train.global_batch={settings.global_batch} in passes of train.batch_size="
-                       f"{settings.batch_size}): choose a smaller batch_size, a larger global_batch or "
-                       "another number of processes")
+                       f"{settings.batch_size}): start {choices}; for a new run you may choose a smaller "
+                       "batch_size or a larger global_batch instead")
     return passes // ranks

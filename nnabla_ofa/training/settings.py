@@ -93,7 +93,7 @@ class Train:
         ending = self.schedule in ENDING
         require(self, "train", {
             "batch_size": (self.batch_size >= 1, "1 or more"),
-            "global_batch": (self.global_batch >= 1 and self.global_batch % self.batch_size == 0,
+            "global_batch": (self.global_batch >= 1 and self.global_batch % max(self.batch_size, 1) == 0,
                              f"a multiple of train.batch_size={self.batch_size}"),
             "optimiser": (self.optimiser in OPTIMISERS, f"one of {', '.join(OPTIMISERS)}"),
             "momentum": (0 <= self.momentum < 1, "in [0, 1)"),

@@ -3,11 +3,14 @@
 The digits recipe, shortened: all six stages and fine-tuning, two epochs each, small images, two
 middle blocks. The kills are spread over the stages; within its stage each one is at a random step
 and a random time after that step began, but every fifth waits for a checkpoint to be half written.
-Under mpirun it hits one rank or all.
+Under mpirun it hits one rank, or mpirun itself. Kills that came after their run's end do not count: others
+follow, in a further run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
@@ -33,18 +37,16 @@ SHORT = ["data.calibration_images=64", "data.image_sizes=[12,14,16]", "data.vali
 TIMES = ("seconds", "images_per_second", "date", "command")
 
 
-def plan(kills: int, ranks: int, seed: int) -> list:
+def plan(kills: int, ranks: int, seed: int, run: int = 0) -> list:
     """Where to kill: stage, epoch and step (from 1), seconds after its start, whom; in order."""
-    rng, found = np.random.default_rng([seed, ranks]), []
+    rng, found = np.random.default_rng([seed, ranks] + [run] * bool(run)), []
     for k in range(kills):
         epoch = int(rng.integers(EPOCHS)) + 1
         step = int(rng.integers(STEPS if epoch < EPOCHS else STEPS // 2)) + 1  # not after its end
         found.append({"place": (k * len(STAGES) // kills, epoch, step), "writing": k % 5 == 4,
                       "delay": float(rng.uniform(0, 1.5)),
-                      "whom": int(rng.integers(-1, ranks)) if ranks > 1 else 0})  # -1: all
-    found.sort(key=lambda kill: kill["place"])
-    return [{**kill, "place": f"{STAGES[kill['place'][0]]} {kill['place'][1]} {kill['place'][2]}"}
-            for kill in found]
+                      "whom": int(rng.integers(-1, ranks)) if ranks > 1 else 0})  # -1: mpirun
+    return sorted(found, key=lambda kill: kill["place"])
 
 
 def commands(folder: Path, ranks: int) -> list:
@@ -80,7 +82,7 @@ def run_to_the_end(folder: Path, ranks: int) -> None:
         try:
             status = process.wait()
         finally:  # also when this program is stopped: leave no run behind
-            stop(process, folder, -1)
+            stop(process, processes(folder, ranks))
         if status:
             raise SystemExit(f"a run failed with status {status}: see {folder / 'log.txt'}")
 
@@ -90,41 +92,60 @@ def trace(folder: Path, rank: int = 0) -> list:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def stop(process: subprocess.Popen, folder: Path, whom: int) -> None:
-    """kill -9 of rank `whom`, or of all and their launcher (-1); returns when all are gone."""
-    pids = [int(next(line for line in reversed(lines) if line.startswith("pid"))[4:])
-            for lines in (trace(folder, rank) for rank in range(9)) if lines]
-    for pid in [process.pid, *pids] if whom < 0 else [pids[whom]]:
-        if process.poll() is None:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+def processes(folder: Path, ranks: int) -> list:
+    """The process of each rank that was started last."""
+    return [int(next(line for line in reversed(lines) if line.startswith("pid"))[4:])
+            for lines in (trace(folder, rank) for rank in range(ranks)) if lines]
+
+
+def stop(process: subprocess.Popen, pids: list, whom: Optional[int] = None) -> None:
+    """kill -9 of a rank, of the launcher (-1), or of all (None); returns when all are gone."""
+    chosen = [process.pid, *pids] if whom is None else [process.pid if whom < 0 else pids[whom]]
+    for pid in chosen if process.poll() is None else ():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait(timeout=60)
+    end = time.monotonic() + 60
+    while any(map(running, pids)):
+        if time.monotonic() > end:
+            raise SystemExit(f"of the processes {pids} some are left a minute after kill -9 of {whom}")
+        time.sleep(0.02)
+
+
+def running(pid: int) -> bool:
+    """Whether a process of these command lines is there; its number may have gone to another since."""
+    try:
+        return b"traced.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def kill_once(folder: Path, ranks: int, kill: dict) -> dict:
-    """Run until the kill's place, kill; where that was, and what it tore."""
+    """Run until the kill's place or beyond it, kill; where that was, and what it tore."""
     known = len(trace(folder))
     process = start(folder, ranks)
     try:
-        wait_for(process, lambda: any(line.startswith(kill["place"] + " pass")
-                                      for line in trace(folder)[known:]), 0.01)
+        wait_for(process, lambda: any(reached(line, kill["place"]) for line in trace(folder)[known:]), 0.01)
         if kill["writing"]:
             wait_for(process, lambda: any(folder.glob("*/.checkpoint-*.tmp")), 0.01)
         else:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=kill["delay"])
-            except subprocess.TimeoutExpired:
-                pass
         alive = process.poll() is None
-        stop(process, folder, kill["whom"])
+        stop(process, processes(folder, ranks), kill["whom"])
     finally:
-        if process.poll() is None:
-            stop(process, folder, -1)
+        stop(process, processes(folder, ranks))
     last = trace(folder)[-1].split(" = ")[0]
-    whom = ("all ranks" if kill["whom"] < 0 else f"rank {kill['whom']}") if alive else "too late"
+    whom = ("mpirun" if kill["whom"] < 0 else f"rank {kill['whom']}") if alive else "too late"
     return {"killed": whom, "after": last, "half_written": len(list(folder.glob("*/.checkpoint-*.tmp")))}
+
+
+def reached(line: str, place: tuple) -> bool:
+    """Whether a line of a trace tells of a pass at `place` (stage's number, epoch, step) or beyond."""
+    words = line.split()
+    if len(words) < 4 or words[3] != "pass":
+        return False
+    return (STAGES.index(words[0]), int(words[1]), int(words[2])) >= tuple(place)
 
 
 def wait_for(process: subprocess.Popen, ready, interval: float) -> None:
@@ -135,22 +156,35 @@ def wait_for(process: subprocess.Popen, ready, interval: float) -> None:
 
 def resume(folder: Path, kills: int, ranks: int, seed: int) -> tuple:
     """All of it, from where an earlier call stopped; (a row a kill, what differs, what was compared)."""
-    alone, killed = folder / f"alone-{ranks}", folder / f"killed-{ranks}"
+    alone = folder / f"alone-{ranks}"
     run_to_the_end(alone, ranks)
+    rows, wrong = [], []
+    for run in itertools.count():
+        if len(rows) >= kills:
+            break
+        killed = folder / f"killed-{ranks}-{run}"
+        done = kills_of(killed, plan(kills - len(rows), ranks, seed, run), ranks)
+        found = differences(alone, killed, ranks)
+        for text in found:
+            print("differs:", text)
+        wrong += found
+        rows += [{**row, "run": run, "equal": not any(row["after"].split()[0] in text for text in found)}
+                 for row in done if row["killed"] != "too late"]
+    return rows, wrong, compared(alone)
+
+
+def kills_of(killed: Path, planned: list, ranks: int) -> list:
+    """The kills of one run, which then goes on to its end."""
     notes = killed / "kills.json"
     done = json.loads(notes.read_text()) if notes.exists() else []
-    for kill in plan(kills, ranks, seed)[len(done):]:
+    for kill in planned[len(done):]:
         if finished(killed):
             break
         done.append(kill_once(killed, ranks, kill))
         write_atomically(notes, json.dumps(done).encode())
         print(done[-1], flush=True)
     run_to_the_end(killed, ranks)
-    wrong = differences(alone, killed, ranks)
-    for text in wrong:
-        print("differs:", text)
-    return [{**row, "equal": not any(row["after"].split()[0] in text for text in wrong)}
-            for row in done], wrong, compared(alone)
+    return done
 
 
 # Comparison --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,10 @@ import nnabla_ofa as ofa
 from nnabla_ofa import commands
 from nnabla_ofa.data import cifar, open_dataset
 from nnabla_ofa.data import split as divide
-from nnabla_ofa.experiment.few_images import fitted
+from nnabla_ofa.experiment.few_images import begun, fitted
 from nnabla_ofa.experiment.options import located
 from nnabla_ofa.experiment.parse import default_recipe
+from nnabla_ofa.system import container
 from nnabla_ofa.training.loop import passes_per_update
 from nnabla_ofa.training.settings import Train
 
@@ -231,9 +233,32 @@ def test_updates_fit_the_images_and_the_processes():
 
 
 def test_two_processes_share_few_images(mpirun, tmp_path):
+    """And one goes on where two began; three are refused with the numbers that fit."""
     pictures(tmp_path / "data", count=20)
     command = ["runners/train.py", "--recipe", "tests/tiny.yaml", "--output", tmp_path / "out", "--data",
                tmp_path / "data", "--search-space", "K7_E1_D3", "--set", "data.held_out=0.1",
                "--set", "stages.fullnet.epochs=1"]
     done = mpirun(2, command)
     assert "it takes 36, in passes of 18" in done.stdout
+    (tmp_path / "out/K7_E1_D3/weights.h5").unlink()  # as killed before the stage's end
+    three = mpirun(3, command, check=False)
+    assert three.stderr.count("error: 3 processes cannot share the 2 passes of an update evenly "
+                              "(train.global_batch=36 in passes of train.batch_size=18): start 1 or 2") == 1
+    status, out, err = run("train", *command[1:])
+    assert status == 0 and "it takes 36, in passes of 18" in out and "goes on after epoch 1" in out, err
+    weights = ofa.load(tmp_path / "out/K7_E1_D3/weights.h5")
+    assert weights.info["recipe"]["train"]["batch_size"] == 18
+
+
+def test_few_images_keep_the_passes_they_were_begun_with(tmp_path):
+    train, path = Train(batch_size=16, global_batch=128), tmp_path / "K7_E1_D3/checkpoint-0001.h5"
+    assert begun(train, 36, tmp_path) is None
+    for passes in (3, 4, 5, 36):
+        before = {"batch_size": 36 // passes, "global_batch": 36 // passes * passes}
+        container.save(path, {}, {"info": {"recipe": {"train": before}}})
+        assert begun(train, 36, tmp_path) == replace(train, **before)
+    assert begun(replace(train, batch_size=8), 36, tmp_path) == replace(train, batch_size=1, global_batch=36)
+    container.save(path, {}, {"info": {"recipe": {"train": {"batch_size": 18, "global_batch": 36}}}})
+    assert begun(train, 36, tmp_path) is None  # the recipe now allows 16
+    path.write_bytes(b"damaged")
+    assert begun(train, 36, tmp_path) is None

@@ -107,7 +107,7 @@ def test_the_datas_name_chooses_the_recipe_where_none_is_named(data, recipe):
     ("xception_digits", "2012", ("xception_digits", "2012"))])
 def test_the_environment_names_data_where_nothing_else_does(monkeypatch, recipe, data, found):
     monkeypatch.setenv("OFA_DATA", "/home/cifar10")
-    args = argparse.Namespace(recipe=recipe, data=data, overrides=[])
+    args = argparse.Namespace(recipe=recipe, data=data, overrides=[], net=None)
     chosen = cli.choose_recipe(args)
     assert (chosen.name, chosen.data.source) == found
     if recipe is None:  # weights name their data, too

@@ -214,6 +214,46 @@ def test_a_failing_rank_stops_all_and_the_same_command_goes_on(tmp_path, mpirun)
     assert_equal(whole, resumed)
 
 
+class Killed(BaseException):
+    pass
+
+
+def test_every_stage_goes_on_with_other_ranks(tmp_path, monkeypatch, mpirun):
+    """One process is killed before a stage's last update, which two make: later ones amplify rounding."""
+    chosen = ["train.global_batch=640", "stages.kernel.epochs=2"]
+
+    def tiny_run(output):
+        return Run(Lab.open(load_recipe(TINY, chosen), 0, Single()), output, "test")
+
+    tiny_run(tmp_path / "alone").up_to("K357_E1_D3")
+    step, updates, commands = Stepper.step, [], []
+
+    def dying(self, *arguments):
+        updates.append(None)
+        if len(updates) % 2 == 0:
+            raise Killed
+        return step(self, *arguments)
+
+    for space in ("K7_E1_D3", "K357_E1_D3"):
+        shutil.copytree(tmp_path / "alone", tmp_path / space)
+        shutil.rmtree(tmp_path / space / space)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(Stepper, "step", dying)
+            tiny_run(tmp_path / space).up_to(space, only=True)
+        commands.append(["runners/train.py", "--recipe", str(TINY), "--search-space", space, "--only",
+                         "--output", str(tmp_path / space),
+                         *(part for setting in chosen for part in ("--set", setting))])
+    two = mpirun(2, ["-c", f"import runpy, sys\nfor sys.argv in {commands}:\n"
+                           "    runpy.run_path(sys.argv[0], run_name='__main__')"])
+    assert two.stdout.count("goes on after epoch 1 of 2") == 2
+    for space in ("K7_E1_D3", "K357_E1_D3"):
+        alone, changed = (last_checkpoint(tmp_path / run / space) for run in ("alone", space))
+        assert alone.keys() == changed.keys()
+        for name, array in alone.items():
+            limit = 1e-4 * max(np.abs(array).max(), 1e-3)
+            assert np.abs(array - changed[name]).max() <= limit, (space, name)
+
+
 def test_ranks_that_differ_and_a_second_run_are_refused_once(tmp_path, mpirun):
     differ = ("import os, runpy, sys; sys.argv += ['--set', 'train.momentum=0.' + "
               "os.environ['OMPI_COMM_WORLD_RANK']]; runpy.run_path(sys.argv[0], run_name='__main__')")

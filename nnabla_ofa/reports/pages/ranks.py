@@ -15,8 +15,9 @@ RANKS = "reliability_ranks"  # the "recipe" of such records, as scripts/reliabil
 # The stages of those records, in the order of the page.
 HEADINGS = {"same": "One process or many", "stop2": "One of two ranks fails",
             "stop4": "One of four ranks fails", "refuse": "What must not start", "hosts": "Two hosts",
+            "change": "Other numbers of ranks",
             "messages": "Averaging gradients"}
-COMMANDS = {"ranks.md": "python scripts/reliability/ranks.py PIECE"}
+COMMANDS = {"ranks.md": "python scripts/reliability/ranks.py"}
 
 
 def pages(records: Records) -> Dict[str, str]:
@@ -44,7 +45,7 @@ def ranks_page(records: Records) -> str:
 
 def _cells(row: Row) -> Cells:
     """What one line of a trial's table says."""
-    came_out = "; ".join(f"{text} ({times})" if len(row["came_out"]) > 1 else text
-                         for text, times in row["came_out"].items())
+    found = {text: times for text, times in row["came_out"].items() if times}
+    came_out = "; ".join(f"{text} ({times})" if len(found) > 1 else text for text, times in found.items())
     return {"What": row["what"], "Ranks": row["ranks"], "Tried": row["times"], "Came out": came_out,
             "Lost": row["lost"], "Seconds": duration(row["seconds"]) if "seconds" in row else "-"}

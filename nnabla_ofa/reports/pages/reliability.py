@@ -11,7 +11,7 @@ from .markdown import table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMMANDS = {"reliability.md": "python scripts/reliability PIECE"}
+COMMANDS = {"reliability.md": "python scripts/reliability"}
 
 
 def pages(records: Records) -> Dict[str, str]:
