@@ -148,8 +148,10 @@ def config_class(name: str) -> Union[Type[ElasticConfig], Type[Fixed]]:
 
 def unknown(name: str) -> OfaError:
     """The error for a name that is no family and no network; it names the nearest ones."""
-    close = difflib.get_close_matches(str(name), (*ELASTIC, *ZOO), 3, 0.5)
-    near = f"; nearest are {', '.join(close)}" if close else ""
+    every = (*ELASTIC, *ZOO)
+    longer = [own for own in sorted(ZOO) if str(name) and str(name) in own]
+    close = [*longer, *difflib.get_close_matches(str(name), every, 3, 0.5)]
+    near = f"; nearest are {', '.join(dict.fromkeys(close[:3]))}" if close else ""
     return OfaError(f"net.family={name!r} is not one of {', '.join(sorted(ELASTIC))}, and not in the "
                     f"zoo{near} (runners/zoo.py lists it)")
 

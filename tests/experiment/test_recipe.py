@@ -11,6 +11,11 @@ from nnabla_ofa.training.schedule import learning_rate
 
 CHAIN = ["K7_E1_D3", "K357_E1_D3", "K357_E1_D23", "K357_E1_D123", "K357_E0.8+1_D123",
          "K357_E0.6+0.8+1_D123"]
+CHAINS = {
+    "xception": CHAIN, "resnet20": ["C16_C32_C64", "C4-16_C4-32_C4-64"],
+    "mobilenetv3": ["K7_E6_D4", "K357_E6_D4", "K357_E6_D34", "K357_E6_D234", "K357_E46_D234", "K357_E346_D234"],
+    "ofa_resnet50": ["D2_E0.35_W1", "D012_E0.35_W1", "D012_E0.25+0.35_W1", "D012_E0.2+0.25+0.35_W1",
+                     "D012_E0.2+0.25+0.35_W0.8+1", "D012_E0.2+0.25+0.35_W0.65+0.8+1"]}
 RECIPES = recipe_names()
 FIXED = [name for name in RECIPES if isinstance(load_recipe(name).net, Fixed)]
 
@@ -18,7 +23,7 @@ FIXED = [name for name in RECIPES if isinstance(load_recipe(name).net, Fixed)]
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in FIXED])
 def test_recipes_lead_from_the_full_network_to_the_whole_space(name):
     recipe = load_recipe(name)
-    chain = CHAIN if recipe.net.family == "xception" else ["C16_C32_C64", "C4-16_C4-32_C4-64"]
+    chain = CHAINS[recipe.net.family]
     assert [stage.space for stage in recipe.chain(chain[-1])] == chain
     full = recipe.net.space(chain[0]).largest()
     assert all(full in map(recipe.net.arch, stage.validate) for stage in recipe.chain(chain[-1]))
