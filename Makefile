@@ -3,10 +3,10 @@
 venv := $(or $(OFA_VENV),.venv)
 python := "$(venv)/bin/python"
 
-.PHONY: help setup demo test lint docs asan smoke tables clean
+.PHONY: help setup demo test test-all lint docs asan smoke tables clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
 setup: ## .venv with the project and all it needs (see scripts/setup.sh for its options)
 	@scripts/setup.sh
@@ -16,6 +16,9 @@ demo: setup ## all six stages on scanned digits, evaluated, fine-tuned, with tab
 
 test: setup ## the test suite
 	@$(python) -m pytest
+
+test-all: setup ## the same with the large networks: half an hour, 16 GB
+	@$(python) -m pytest -m "large or not large"
 
 lint: setup ## ruff, mypy and the import order; on Python 3.10 (half a minute)
 	@"$(venv)/bin/ruff" check .

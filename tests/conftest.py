@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,24 @@ def cpu_context():
     logger.setLevel(logging.WARNING)
     with nn.context_scope(get_extension_context("cpu")):
         yield
+
+
+@pytest.fixture(scope="session")
+def little_memory():
+    """`with little_memory():` has no more memory than now and 64 MiB; who asks for more gets a MemoryError.
+
+    So a reader that gives its own reason there has not tried to hold what a file only declares.
+    """
+    @contextmanager
+    def limited(more=64 << 20):
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + more, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+    return limited
 
 
 @pytest.fixture(scope="session")

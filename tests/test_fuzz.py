@@ -192,6 +192,27 @@ def test_a_small_recipe_that_unfolds_to_gigabytes_is_one_short_error(tmp_path):
     assert attempt(load_recipe, tmp_path / "bomb.yaml") is None
 
 
+def test_a_small_recipe_that_merges_itself_again_and_again_is_one_short_error(tmp_path, little_memory):
+    lines = ["a: &a0 {k: 1, l: 2}"]
+    lines += [f"b{i}: &a{i + 1} {{<<: [{', '.join([f'*a{i}'] * 9)}]}}" for i in range(12)]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with little_memory(), pytest.raises(OfaError, match="a mapping of more than 100 keys"):
+        load_recipe(tmp_path / "bomb.yaml")
+    usual = RECIPE.replace("train:", "train:\n  <<: {momentum: 0.7}", 1).replace("momentum: 0.9", "")
+    (tmp_path / "usual.yaml").write_text(usual)
+    assert "<<" in usual and load_recipe(tmp_path / "usual.yaml").train.momentum == 0.7
+
+
+def test_a_recipe_that_is_no_recipe_is_not_parsed(tmp_path, little_memory):
+    (tmp_path / "long.yaml").write_text("a: 1\n" * 60000)
+    (tmp_path / "holes.yaml").touch()
+    os.truncate(tmp_path / "holes.yaml", 2**40)
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    for name, why in (("long", "300,000 characters"), ("holes", "bytes, more than"), ("zero", "no regular")):
+        with little_memory(), pytest.raises(OfaError, match=why):
+            load_recipe(tmp_path / f"{name}.yaml")
+
+
 # Files -------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")

@@ -30,10 +30,12 @@ from ..reports.pages import (
     search,
     speed,
 )
+from ..reports.pages.markdown import harmless
 from ..reports.protocol import PageModule, Records
 from ..reports.published import BASELINES, read_baselines, read_published
 from ..system import records
 from ..system.comm import Communicator
+from ..system.files import write_atomically
 from ..system.machine import ROOT
 
 CHECKOUT = (ROOT / "runners/tables.py").is_file()  # else ROOT is where packages are installed
@@ -68,7 +70,7 @@ def main(options: Options, comm: Communicator) -> None:
         raise OfaError(f"there is no record under {options.records}: name the folder records/ of a run")
     published = read_published(PUBLISHED) if PUBLISHED.is_file() else []  # only a checkout has them
     published += baselines.as_records(read_baselines(BASELINES))
-    found = with_names([*made, *published])
+    found = harmless(with_names([*made, *published]))
     pages = index.whole(found, MODULES, options.command())
     if CHECKOUT and options.output.resolve() == RESULTS:
         pages.update(headline.readme(ROOT / "README.md", found))
@@ -79,7 +81,7 @@ def main(options: Options, comm: Communicator) -> None:
         files.update(pictures(found))
     options.output.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (options.output / name).write_bytes(content)
+        write_atomically(options.output / name, content)
         print(f"wrote {options.output / name}")
 
 

@@ -262,6 +262,10 @@ class LatencyTable:
                                       kept["overhead_ms"], kept["check"],
                                      *_samples(kept.get("reference", [])).values())
                      for size, kept in content["image_sizes"].items()}
+            if not all(isinstance(times.overhead_ms or 0, (int, float))
+                       and isinstance(times.check or {}, dict)
+                       and abs(times.overhead_ms or 0) < math.inf for times in sizes.values()):
+                raise ValueError("overhead_ms is no finite number, or check no description")
             return cls(Setting(**content["setting"]), content["network"], content["about"], sizes,
                        str(path))
         except OfaError:

@@ -1,21 +1,21 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) as they are distributed: as archives, or unpacked.
 
 Each of them comes in a binary and in a Python version. The Python version holds pickles, of which only
-plain values and NumPy arrays are let in.
+plain values and NumPy arrays of bytes are let in. No function of NumPy runs on a pickle's word: it would make
+room for an array of any size.
 """
 
 from __future__ import annotations
 
-import codecs
 import os
-import tarfile
-import zlib
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ..errors import OfaError
+from ..system.files import read_regular
 from ..system.unpickler import Allowed, Refused, unpickle
+from .archives import DAMAGED, members
 
 _FIVE = tuple(f"data_batch_{i}" for i in range(1, 6))
 
@@ -48,10 +48,30 @@ FORMS = (
     Form("cifar10", "cifar-10-batches-py", _FIVE, "test_batch", "batches.meta", 0),
     Form("cifar100", "cifar-100-python", ("train",), "test", "meta", 0))
 
-# What a pickle of NumPy arrays names. `_reconstruct` is NumPy's private name for making an array.
-_ARRAYS: Allowed = {("numpy.core.multiarray", "_reconstruct"): np.ndarray.__new__,
-                    ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype,
-                    ("_codecs", "encode"): codecs.encode}
+MOST_BYTES = 2**28  # of all files together; those of CIFAR-100 have 186 million
+
+
+class _Described:
+    """A part of a NumPy array: what a pickle says of it, and nothing made of it.
+
+    Attributes:
+        arguments: what it is called with.
+        state: what it is set to.
+    """
+
+    def __init__(self, *arguments: object):
+        self.arguments = arguments
+        self.state: object = ()
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+# What a pickle of NumPy arrays names. `_reconstruct` is NumPy's private name for making an array; Python 3
+# writes bytes for Python 2 as a text that is to be encoded.
+_ARRAYS: Allowed = {name: _Described for name in (
+    ("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype"),
+    ("_codecs", "encode"))}
 
 Content = Callable[[str], bytes]  # a file's name -> what the file holds
 Arrays = Tuple[np.ndarray, np.ndarray]  # images uint8 (n, 32, 32, 3), RGB; labels int32 (n,)
@@ -73,8 +93,7 @@ def read_folder(form: Form, folder: str) -> Tuple[Tuple[str, ...], Arrays, Array
     """
     def content(name: str) -> bytes:
         try:
-            with open(os.path.join(folder, name), "rb") as file:
-                return file.read()
+            return read_regular(os.path.join(folder, name), MOST_BYTES)
         except OSError as error:
             raise OfaError(f"{os.path.join(folder, name)}: cannot be read ({error.strerror}); unpack "
                            "the archive again") from error
@@ -88,14 +107,14 @@ def read_archive(path: str) -> Tuple[Form, Tuple[str, ...], Arrays, Arrays]:
     Raises:
         OfaError: `path` is no such archive, or damaged.
     """
+    wanted = {f"{form.folder}/{name}" for form in FORMS for name in (*form.train, form.test, form.classes)}
     files: Dict[str, bytes] = {}
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                file = archive.extractfile(member) if member.isfile() else None
-                if file:
-                    files[os.path.normpath(member.name)] = file.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        for name, file in members(path, MOST_BYTES):
+            with file:
+                if os.path.normpath(name) in wanted:
+                    files[os.path.normpath(name)] = file.read()
+    except DAMAGED as error:
         reason = next(iter(str(error).splitlines()), "damaged")  # tarfile says it for every compression
         raise OfaError(f"data: {path} cannot be read as a .tar archive ({reason}); fetch it again") from error
     form = next((f for f in FORMS if f"{f.folder}/{f.test}" in files), None)
@@ -144,12 +163,27 @@ def _binary(form: Form, data: bytes, path: str) -> Arrays:
 def _pickled(form: Form, data: bytes, path: str) -> Arrays:
     """(pixels (n, 3072), labels) of a pickled dictionary."""
     batch = _unpickle(data, path)
-    pixels = batch.get("data")
+    pixels = _array(batch.get("data"))
     labels = batch.get("labels", batch.get("fine_labels"))
-    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and isinstance(labels, list)
-            and pixels.shape == (len(labels), 3072) and all(isinstance(n, int) for n in labels)):
+    if not (isinstance(labels, list) and pixels.shape == (len(labels), 3072)
+            and all(isinstance(n, int) and 0 <= n < 256 for n in labels)):
         raise OfaError(f"{path}: does not hold data (n, 3072) and n labels; unpack the archive again")
     return pixels, np.array(labels, np.int64)
+
+
+def _array(described: object) -> np.ndarray:
+    """The array of bytes that a pickle describes; an empty one if it describes anything else."""
+    try:
+        _, shape, dtype, by_column, data = described.state  # type: ignore[attr-defined]
+        if isinstance(data, _Described):
+            data, _ = data.arguments
+        if isinstance(data, str):  # of Python 2, or as _codecs.encode gets it
+            data = data.encode("latin1")
+        if dtype.arguments[0] != "u1" or not isinstance(data, bytes):
+            return np.empty(0, np.uint8)
+        return np.frombuffer(data, np.uint8).reshape(shape, order="F" if by_column else "C")
+    except (AttributeError, TypeError, ValueError, IndexError, OverflowError):
+        return np.empty(0, np.uint8)
 
 
 def _unpickle(data: bytes, path: str) -> Dict[str, object]:

@@ -22,11 +22,13 @@ from PIL.GifImagePlugin import GifImageFile
 from tqdm import tqdm
 
 from ..errors import OfaError
+from ..system.files import read_regular
+from .declared import require_known, require_room
 from .jpeg import SOI, mend_end, mend_headers
 from .opencv_state import SILENT
 
 Reduction = Callable[[int, int], int]  # (height, width) of an image -> what to divide them by
-_GIF_PIXELS = 2730  # that a byte can stand for: a code of 12 bits means at most 4095
+MOST_BYTES = 2**30  # of an image file
 
 
 class UnreadableImage(OfaError):
@@ -85,11 +87,11 @@ def read_image(path: str, reduction: Optional[Reduction] = None) -> np.ndarray:
         uint8 (H, W, 3), RGB, where H = ceil(height / reduction). Of several frames, the first.
 
     Raises:
-        UnreadableImage: the file is missing, truncated, damaged or not an image. It names the file.
+        UnreadableImage: the file is missing, truncated, damaged or not an image, or declares more pixels
+            than it can hold (declared.py). It names the file.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_regular(path, MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: the name has a NUL
         why = getattr(error, "strerror", None) or error
         raise UnreadableImage(path, f"cannot be read ({why})", "restore") from error
@@ -138,6 +140,7 @@ def _strictly(data: bytes, reduction: Optional[Reduction] = None) -> np.ndarray:
     size = _strict_size(data)
     if size is None:
         return _other(data)
+    require_room(size[1], size[0], len(data))
     factor = reduction(*size) if reduction else 1
     height, width = (-(-side // factor) for side in size)
     return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False,
@@ -157,6 +160,7 @@ def _strict_size(data: bytes) -> Optional[Tuple[int, int]]:
 
 def _other(data: bytes) -> np.ndarray:
     """The pixels of whatever OpenCV reads."""
+    require_known(data)
     with SILENT:
         image = cv2.imdecode(np.frombuffer(data, np.uint8),
                              cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -169,8 +173,7 @@ def _gif(data: bytes) -> np.ndarray:
     """The pixels of a GIF's first frame, which Pillow reads."""
     try:
         image = GifImageFile(io.BytesIO(data))
-        if image.width * image.height > _GIF_PIXELS * len(data):
-            raise ValueError(f"{image.width}x{image.height} pixels in {len(data)} bytes")
+        require_room(image.width, image.height, len(data))
         return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow lets out whatever its parser stumbles over
         raise ValueError(f"a GIF, damaged: {error}") from error

@@ -18,7 +18,7 @@ SOI, EOI = b"\xff\xd8", b"\xff\xd9"  # how a JPEG begins and ends
 _SOS, _APP0, _APP14, _COM = 0xDA, 0xE0, 0xEE, 0xFE
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment: TEM, RST0 to RST7, SOI
 _SEQUENTIAL = {0xC0, 0xC1, 0xC9}     # kinds of frame each of whose scans holds all coefficients
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)  # within coded data 0 or RST follows 0xff
 VARIETY = 16  # different values among stray bytes, at most
@@ -39,7 +39,7 @@ class Mended(NamedTuple):
     stray: int
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """A marker of a JPEG and what belongs to it.
 
     Attributes:
@@ -55,7 +55,7 @@ class _Part(NamedTuple):
     stray: int
 
 
-def _parts(data: bytes) -> Iterator[_Part]:
+def parts(data: bytes) -> Iterator[Part]:
     """What a JPEG is made of, after SOI, up to EOI. A ValueError says that it makes no sense."""
     at = len(SOI)
     while True:
@@ -69,7 +69,7 @@ def _parts(data: bytes) -> Iterator[_Part]:
             raise ValueError("a segment has no end")
         end = _END_OF_SCAN.search(data, at) if kind == _SOS else None
         coded = data[at:end.start()] if end else b""
-        yield _Part(kind, segment, coded, stray)
+        yield Part(kind, segment, coded, stray)
         at += len(coded)
         if kind == EOI[1]:
             return
@@ -84,14 +84,14 @@ def mend_headers(data: bytes) -> Optional[Mended]:
     them.
     """
     try:
-        parts = list(_parts(data))
+        found = list(parts(data))
     except ValueError:
         return None
-    frame = next((part for part in parts if part.kind in _FRAMES and len(part.segment) > 7), None)
+    frame = next((part for part in found if part.kind in FRAMES and len(part.segment) > 7), None)
     if frame is None:
         return None
     rewritten = [SOI]
-    for kind, segment, coded, _ in parts:
+    for kind, segment, coded, _ in found:
         if kind == _APP0 and segment[2:7] == b"JFIF\0" and len(segment) > 7:
             segment[7] = 1
         elif kind == _APP14 and segment[2:7] == b"Adobe" and len(segment) > 13:
@@ -102,7 +102,7 @@ def mend_headers(data: bytes) -> Optional[Mended]:
         elif kind == _SOS and frame.kind in _SEQUENTIAL and len(segment) > 5:
             segment[-3:] = b"\x00\x3f\x00"  # from coefficient 0 to 63, all bits
         rewritten += [bytes([0xFF, kind]), bytes(segment), coded]
-    return Mended(b"".join(rewritten), sum(part.stray for part in parts))
+    return Mended(b"".join(rewritten), sum(part.stray for part in found))
 
 
 def mend_end(data: bytes, decode: Decode) -> Optional[Mended]:

@@ -18,8 +18,11 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from ..system.files import read_regular
 from . import opencv
 from .boxes import cut
+from .declared import require_room
+from .decode import MOST_BYTES
 from .views import View
 
 
@@ -41,11 +44,11 @@ def pixels(views: Sequence[View], size: int) -> Iterator[np.ndarray]:
 
 
 def open_jpeg(path: str) -> Optional[Jpeg]:
-    """The file's bytes and header. None: it is no JPEG of one or three colours, or is damaged."""
+    """The file's bytes and header. None: it is no JPEG of one or three colours, is damaged, or too large."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_regular(path, MOST_BYTES)
         image = JpegImageFile(io.BytesIO(data))  # Image.open refuses large ones
+        require_room(*image.size, len(data))
     except (OSError, SyntaxError, ValueError):
         return None
     return Jpeg(data, image) if image.mode in ("L", "RGB") else None

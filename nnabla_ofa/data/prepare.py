@@ -6,18 +6,17 @@ import csv
 import hashlib
 import os
 import shutil
-import tarfile
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, Iterator, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 from tqdm import tqdm
 
 from ..errors import OfaError
+from ..system.files import write_atomically
+from .archives import DAMAGED, members
 from .class_names import numbers, same_name
 from .folders import TEST, TRAIN, class_names
 from .lists import open_text, read_labels
@@ -44,7 +43,8 @@ ARCHIVES = {
                         "03b5dce01913d631647c71ecec9e9cb8", "cifar-100-binary"),
     "tiny_imagenet": Archive("http://cs231n.stanford.edu/tiny-imagenet-200.zip",
                              "90528d7ca1a48142e341f4ef8d21d0de", "tiny-imagenet-200")}
-_BLOCK = 2**20  # bytes that are copied at once
+_BLOCK = 2**20      # bytes that are copied at once
+MOST_BYTES = 2**31  # that an archive is unpacked to; Tiny ImageNet has 2**28
 
 
 def prepare_archive(name: str, target: Path, source: str) -> None:
@@ -108,10 +108,10 @@ def unpack(file: Path, folder: Path) -> None:
     """Unpack the regular files of a .tar or .zip archive into `folder`. Links are left out.
 
     Raises:
-        OfaError: the archive is damaged, or a path in it leads out of `folder`.
+        OfaError: the archive is damaged or holds more than MOST_BYTES, or a path in it leads out of `folder`.
     """
     try:
-        for name, content in _members(file):
+        for name, content in members(file, MOST_BYTES):
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts:
                 raise OfaError(f"{file} holds {name}, which leads out of its folder: not unpacked")
@@ -119,24 +119,11 @@ def unpack(file: Path, folder: Path) -> None:
             to.parent.mkdir(parents=True, exist_ok=True)
             with content, open(to, "wb") as out:
                 shutil.copyfileobj(content, out, _BLOCK)
-    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+    except OfaError:
+        raise
+    except DAMAGED as error:
         raise OfaError(f"{file} cannot be unpacked ({error}); give a .tar.gz or .zip archive, whole"
                        ) from error
-
-
-def _members(file: Path) -> Iterator[Tuple[str, IO[bytes]]]:
-    """(name, open file) of each regular file in an archive."""
-    if zipfile.is_zipfile(str(file)):
-        with zipfile.ZipFile(str(file)) as archive:
-            for info in archive.infolist():
-                if not info.is_dir():
-                    yield info.filename, archive.open(info)
-    else:
-        with tarfile.open(str(file)) as archive:
-            for member in archive:
-                content = archive.extractfile(member) if member.isfile() else None
-                if content:
-                    yield member.name, content
 
 
 def prepare_imagenet(folder: Path, labels: Optional[Path]) -> Path:
@@ -164,8 +151,8 @@ def prepare_imagenet(folder: Path, labels: Optional[Path]) -> Path:
     names, found = _kaggle(labels, classes) if labels.suffix == ".csv" else \
         read_labels(str(labels), classes)
     out = folder / "val_label"
-    out.write_text("".join(f"{name} {classes[number]}\n" for name, number in zip(names, found)),
-                   encoding="utf-8", errors="surrogateescape")  # as the names were read
+    lines = "".join(f"{name} {classes[number]}\n" for name, number in zip(names, found))
+    write_atomically(out, lines.encode("utf-8", "surrogateescape"))  # as the names were read
     return out
 
 
@@ -176,14 +163,18 @@ def _kaggle(path: Path, classes: Tuple[str, ...]) -> Tuple[Tuple[str, ...], Tupl
     """
     known = numbers(classes)
     names, labels = [], []
-    with open_text(str(path), newline="") as file:
-        for line, row in enumerate(csv.reader(file), start=1):
-            if row and row[0] == "ImageId":
-                continue
-            label = same_name(row[1].split()[0]) if len(row) == 2 and row[1].split() else ""
-            if label not in known:
-                raise OfaError(f"{path}:{line}: {','.join(row)!r} is not 'image,class x y x y' with one "
-                               f"of the {len(classes)} class folders")
-            names.append(f"{row[0]}.JPEG")
-            labels.append(known[label])
+    try:
+        with open_text(str(path), newline="") as file:
+            rows = list(csv.reader(file))
+    except csv.Error as error:
+        raise OfaError(f"{path} is not Kaggle's list: {error}") from error
+    for line, row in enumerate(rows, start=1):
+        if row and row[0] == "ImageId":
+            continue
+        label = same_name(row[1].split()[0]) if len(row) == 2 and row[1].split() else ""
+        if label not in known:
+            raise OfaError(f"{path}:{line}: {','.join(row)[:200]!r} is not 'image,class x y x y' with one "
+                           f"of the {len(classes)} class folders")
+        names.append(f"{row[0]}.JPEG")
+        labels.append(known[label])
     return tuple(names), tuple(labels)

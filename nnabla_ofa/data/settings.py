@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 from ..errors import require
 from .augment import Augment
 from .backends import BACKENDS
 from .datasets import Dataset, open_dataset
+
+LARGEST_SIDE = 2**12  # of an image that a network sees, in pixels
+MOST_WORKERS = 2**10
+
+
+def are_sides(sizes: Sequence[int]) -> bool:
+    """Whether these are one or more sides of images that a network can be asked to see."""
+    return bool(sizes) and all(1 <= size <= LARGEST_SIDE for size in sizes)
 
 
 @dataclass(frozen=True)
@@ -41,13 +49,14 @@ class Data:
     balance: float = 0.0
 
     def __post_init__(self):
+        sides = f"one or more positive integers up to {LARGEST_SIDE}"
         require(self, "data", {
-            "image_sizes": (min(self.image_sizes, default=0) >= 1, "one or more positive integers"),
-            "valid_sizes": (min(self.valid_sizes, default=0) >= 1, "one or more positive integers"),
+            "image_sizes": (are_sides(self.image_sizes), sides),
+            "valid_sizes": (are_sides(self.valid_sizes), sides),
             "held_out": (0 < self.held_out < 1, "between 0 and 1"),
             "train_images": (self.train_images is None or self.train_images >= 1, "1 or more"),
             "calibration_images": (self.calibration_images >= 1, "1 or more"),
-            "workers": (self.workers >= 0, "0 or more"),
+            "workers": (0 <= self.workers <= MOST_WORKERS, f"0 to {MOST_WORKERS}"),
             "max_unreadable": (0 <= self.max_unreadable < 1, "in [0, 1)"),
             "backend": (self.backend in BACKENDS, f"one of {', '.join(BACKENDS)}"),
             "test_fraction": (self.test_fraction is None or 0 < self.test_fraction < 1, "between 0 and 1"),

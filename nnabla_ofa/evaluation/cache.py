@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
+from ..data.settings import are_sides
 from ..errors import OfaError
 from ..model import AnyNetwork
 from ..system.files import Location, write_atomically
@@ -84,7 +85,7 @@ def append(path: Location, identity: Identity, known: Known) -> None:
         write(path, identity, known)
         return
     try:
-        with open(path, "ab") as file:
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "ab") as file:
             file.write(_lines(known))
             file.flush()
             os.fsync(file.fileno())
@@ -111,7 +112,7 @@ def read(path: Location) -> Kept:
     for number, row in enumerate(rows if rows[-1:] != [b""] else rows[:-1], start=2):
         try:
             known.update([_entry(row)])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             wrong.append(number)
     return Kept(identity, known, wrong, not wrong and content.endswith(b"\n"))
 
@@ -124,12 +125,13 @@ def warning(path: Location, lines: List[int]) -> str:
 
 
 def _entry(row: bytes) -> Tuple[Tuple[str, int], float]:
-    """What a line holds; ValueError, KeyError or TypeError if it is damaged."""
+    """What a line holds; an error if it is damaged."""
     values = json.loads(row)
     top1 = float(values["top1"])
-    if not 0 <= top1 <= 1:
-        raise ValueError(f"top1={top1}")
-    return (str(values["subnet"]), int(values["image_size"])), top1
+    size = int(values["image_size"])
+    if not 0 <= top1 <= 1 or not are_sides([size]):
+        raise ValueError(f"top1={top1} at {size} pixels")
+    return (str(values["subnet"]), size), top1
 
 
 def _lines(known: Known) -> bytes:

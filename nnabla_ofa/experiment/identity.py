@@ -12,11 +12,15 @@ from .parse import from_settings
 from .recipe import Recipe
 
 # Settings that are younger than some results, as those were trained.
-ADDED = {**{f"train.{key}": getattr(Train, key) for key in ("sorting", "running_statistics")},
-         **{f"data.{key}": getattr(Data, key) for key in ("test_fraction", "balance")}}
-# What may differ, since it leaves the draws alone.
+ADDED = {
+    **{f"train.{key}": getattr(Train, key) for key in (
+        "sorting", "running_statistics", "optimiser", "nesterov", "rms_decay", "betas", "eps", "decay_all",
+        "lr_init", "lr_end", "power", "lr_batch", "label_smoothing_to", "ema")},
+    **{f"data.{key}": getattr(Data, key) for key in ("test_fraction", "balance")},
+    **{f"stage.{key}": getattr(Stage, key) for key in ("steps", "finished_epochs")}}
+# What may differ, since it leaves the draws alone, or has a checksum beside it (the teacher).
 HARMLESS = ("data.workers", "data.source", "data.valid_sizes", "data.max_unreadable",
-            "train.keep_checkpoints", "train.checkpoint_minutes")
+            "train.keep_checkpoints", "train.checkpoint_minutes", "train.loss_scale", "train.teacher")
 
 
 def identity(lab: Lab, stage: Stage) -> Dict[str, object]:
@@ -43,5 +47,7 @@ def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
     settings = recipe.settings()
     found = {f"{group}.{key}": value for group in ("net", "data", "train")
              for key, value in settings[group].items() if f"{group}.{key}" not in HARMLESS}
-    found.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start")})
+    found.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start",
+                                                                  "finished_epochs")})
+    found["stage.steps"] = [[step.epoch, step.lr] for step in stage.steps]
     return found

@@ -22,12 +22,14 @@ from ..errors import OfaError
 from ..nets import Config, config_class
 from ..nets.registry import DEFAULT
 from ..nets.zoo import ZOO
-from ..system.files import Location
+from ..system.files import Location, read_regular
 from .recipe import Recipe
 
 # Beside the package in a checkout, inside it where it was installed.
 _INSTALLED = Path(__file__).resolve().parents[1] / "args"
 ARGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parents[2] / "args"
+LONGEST = 2**18  # characters of a recipe
+MOST_KEYS = 100  # of a mapping in it
 
 
 def recipe_names() -> List[str]:
@@ -54,7 +56,7 @@ def load_recipe(name: Location, overrides: Sequence[str] = ()) -> Recipe:
     if path != Path(name) and Path(name).exists() and not path.exists():
         raise OfaError(f"recipe {name} is no .yaml file; the recipes here are {', '.join(recipe_names())}")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # with a byte order mark or without
+        text = read_regular(path, 4 * LONGEST).decode("utf-8-sig")  # with a byte order mark or without
     except OSError as error:
         raise OfaError(f"cannot read recipe {path}: {error.strerror}; the recipes here are "
                        f"{', '.join(recipe_names())}, or give the path of a .yaml file") from error
@@ -96,10 +98,26 @@ def _name_stage_of_fixed(values: Dict[str, Any]) -> None:
                 stage.setdefault("name", net["family"])
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader of plain values, but mappings that are merged (<<) into others stay small.
+
+    Else a few lines that merge a mapping nine times, and the result nine times, would fill memory.
+    """
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the keys that `node` merges among its own."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            raise yaml.constructor.ConstructorError(None, None, f"a mapping of more than {MOST_KEYS} keys",
+                                                    node.start_mark)
+
+
 def _parse(text: str, source: str) -> Any:
     """The plain values of a YAML text; OfaError names its `source`."""
+    if len(text) > LONGEST:
+        raise OfaError(f"{source} has {len(text):,} characters, more than {LONGEST:,}: it is no recipe")
     try:
-        return yaml.safe_load(text)
+        return _Loader(text).get_single_data()
     except Exception as error:  # PyYAML lets through what int(), date() and the like raise
         raise OfaError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
 

@@ -43,15 +43,24 @@ class Recipe:
         for stage in self.stages:
             check_name("stage", stage.name)
             for subnet in stage.validate:
-                self.net.space(stage.space).check(self.net.arch(subnet))
+                self.net.space(stage.space).check(self._arch(subnet, f"stages.{stage.name}.validate"))
             if self.train.running_statistics and not self.net.space(stage.space).single():
                 raise OfaError("train.running_statistics=True is not possible: BN averages of many subnets "
                                f"serve none of them, and {stage.space} is not one network")
+            if stage.steps and self.train.schedule != "steps":
+                raise OfaError(f"stages.{stage.name}.steps is not possible with train.schedule="
+                               f"{self.train.schedule}: choose train.schedule=steps")
             if stage.start not in [None, *spaces[:spaces.index(stage.space)]]:
                 raise OfaError(f"stages.{stage.name}.start={stage.start} is not the space of a stage "
                                "before it")
         if self.finetune.subnet:
-            self.net.arch(self.finetune.subnet)
+            self._arch(self.finetune.subnet, "finetune.subnet")
+
+    def _arch(self, text: str, key: str) -> Arch:
+        try:
+            return self.net.arch(text)
+        except OfaError as error:
+            raise OfaError(f"{key}: {error}") from error
 
     def stage(self, space: str) -> Stage:
         """The stage that trains `space` (any spelling of its name); OfaError names those there are."""

@@ -14,7 +14,7 @@ import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -38,7 +38,8 @@ from ..training.step import Teacher
 from .identity import identity, trained_as, unknown
 from .lab import Lab
 from .recipe import Recipe
-from .shrinking import new_network, widened
+from .shrinking import new_network, taken_up, widened
+from .teachers import frozen, load_teacher
 from .transfer import adapted, known, same_classes
 
 Row = Dict[str, Any]
@@ -143,7 +144,7 @@ class Run:
             Its history, and the seconds of the epochs in it that an earlier process trained.
         """
         net.info = {key: value for key, value in net.info.items() if key != "calibrated"}  # once it learns
-        fingerprint = {**identity(self.lab, stage), "start weights": checksum(net)}
+        fingerprint = {**self.identity(stage), "start weights": checksum(net)}
         require_agreement(self.lab.comm, "recipes, seeds or data", repr(sorted(fingerprint.items())))
         archs = list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
         size = max(self.recipe.data.valid_sizes)
@@ -159,21 +160,27 @@ class Run:
 
     def _start(self, stage: Stage) -> AnyNetwork:
         """The network that a stage begins with: new, or an earlier one, sorted and widened."""
-        sorting = self.recipe.train.sorting
         net: AnyNetwork
+        if stage.finished_epochs and self.start is None and stage.start is None:
+            raise OfaError(f"stages.{stage.name}.finished_epochs={stage.finished_epochs} is for weights that "
+                           "have these epochs behind them: name their file by --start, with --only")
         if self.start is not None:
-            net = widened(self.adapted(load_network(self.start), self.start), stage, sorting)
+            net = taken_up(self.adapted(load_network(self.start), self.start), self.lab, stage, self.start)
         elif stage.start is None:
             net = new_network(self.lab, stage)
         else:
-            net = widened(self.earlier(self.recipe.stage(stage.start), stage.name), stage, sorting)
+            net = widened(self.earlier(self.recipe.stage(stage.start), stage.name), stage,
+                          self.recipe.train.sorting)
         net.info = {**self.lab.info(), "stage": stage.name, "space": stage.space,
-                    "identity": identity(self.lab, stage)}
+                    "identity": self.identity(stage)}
         net.kernels = self.kernels
         return net
 
     def _teachers(self, stage: Stage) -> Dict[int, Frozen]:
-        """Per image size the frozen full network, where the stage distils from it."""
+        """Per image size the frozen network that the stage distils from: the recipe's, or the full one."""
+        if self.teacher is not None:
+            self.say(f"it distils from {self.recipe.train.teacher}, {self.teacher.space}")
+            return frozen(self.lab, self.teacher, self.kernels)
         first = self.recipe.chain(stage.space)[0]
         if first == stage or not self.recipe.train.distill:
             return {}
@@ -188,6 +195,19 @@ class Run:
         teacher.kernels = self.kernels
         return {size: Frozen(self.lab.calibrated(teacher, None, size))
                 for size in self.recipe.data.image_sizes}
+
+    @cached_property
+    def teacher(self) -> Optional[AnyNetwork]:
+        """The network that the recipe names as every stage's teacher, None where it names none."""
+        path = self.recipe.train.teacher
+        return load_teacher(self.lab, path) if path else None
+
+    def identity(self, stage: Stage) -> Dict[str, object]:
+        """What a result of a stage, or of fine-tuning, must share with a run that takes it up."""
+        found = identity(self.lab, stage)
+        if stage in self.recipe.stages and self.teacher is not None:  # fine-tuning has no teacher
+            found["teacher"] = checksum(self.teacher)
+        return found
 
     # Earlier results ----------------------------------------------------------------------------
 
@@ -211,7 +231,7 @@ class Run:
                            f"same command without --only, or with --search-space {stage.space}")
         net = load_network(path)
         if not self.accept_changes:
-            refuse_changes(f"{path} was trained", trained_as(net, stage), identity(self.lab, stage),
+            refuse_changes(f"{path} was trained", trained_as(net, stage), self.identity(stage),
                            unknown(self.lab))
         return net
 

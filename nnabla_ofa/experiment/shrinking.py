@@ -1,12 +1,14 @@
-"""Progressive shrinking: what a stage takes over from the one before (Cai et al., ICLR 2020, section 3.3)."""
+"""What a stage begins with; above all progressive shrinking (Cai et al., ICLR 2020, section 3.3)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from ..errors import OfaError
 from ..model import AnyNetwork, Network, create
 from ..model.sorting import segments
+from ..nets import Fixed
 from ..training.settings import Stage
 from .lab import Lab
 
@@ -14,6 +16,25 @@ from .lab import Lab
 def new_network(lab: Lab, stage: Stage) -> AnyNetwork:
     """A network of new weights over the stage's space, with as many scores as the data has classes."""
     return create(replace(lab.recipe.net, classes=len(lab.classes)), stage.space, lab.seed)
+
+
+def taken_up(net: AnyNetwork, lab: Lab, stage: Stage, path: Path) -> AnyNetwork:
+    """The network that a stage begins with where a user names the weights that it starts from.
+
+    Args:
+        net: The network of the file.
+        lab: The data, with as many classes as the network has.
+        stage: The stage: of an elastic network, or of a fixed one, which takes the weights as they are.
+        path: The file, which errors name.
+
+    Raises:
+        OfaError: The weights are of another network.
+    """
+    if not isinstance(lab.recipe.net, Fixed):
+        return widened(net, stage, lab.recipe.train.sorting)
+    started = new_network(lab, stage)
+    started.set_arrays(net.arrays(), str(path))
+    return started
 
 
 def widened(net: AnyNetwork, stage: Stage, sorting: str) -> Network:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
+
+import numpy as np
 
 from ..errors import OfaError
 from ..model import AnyNetwork
@@ -53,13 +55,40 @@ def save(net: AnyNetwork, path: Location, about: About, size: int, fold: bool = 
         use.writer.OnnxExporter(proto, batch_size or 1, IR_VERSION, opset=str(OPSET)).execute(str(path))
     between.unlink()
     model = use.onnx.load(str(path))
-    if batch_size is None:  # no node of ours has it in a constant
-        for value in (*model.graph.input, *model.graph.output):
-            value.type.tensor_type.shape.dim[0].dim_param = "N"
+    count_padding(model, use.onnx)
+    if batch_size is None:
+        free_batch(model, use.onnx)
     use.onnx.helper.set_model_props(
         model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()})
     use.onnx.checker.check_model(model, full_check=True)
     use.onnx.save(model, str(path))
+
+
+def count_padding(model: Any, onnx: ModuleType) -> None:
+    """Say of each mean pool that padded zeros count.
+
+    It has no padding of its own, a node before it pads. But onnxruntime 1.19 makes one node of the two, and
+    then divides by the pixels of the image alone unless this is said.
+    """
+    for node in model.graph.node:
+        if node.op_type == "AveragePool":
+            node.attribute.append(onnx.helper.make_attribute("count_include_pad", 1))
+
+
+def free_batch(model: Any, onnx: ModuleType) -> None:
+    """Let a graph for one image take any number; it alone counts them in inputs, outputs and reshapes.
+
+    The first dimension of a reshape becomes "what is left": it is the batch in all of ours.
+    """
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    arrays = {array.name: array for array in model.graph.initializer}
+    arrays.update((node.output[0], node.attribute[0].t) for node in model.graph.node
+                  if node.op_type == "Constant")
+    for array in (arrays[name] for name in shapes):
+        shape = onnx.numpy_helper.to_array(array)
+        array.CopyFrom(onnx.numpy_helper.from_array(np.array([-1, *shape[1:]]), array.name))
 
 
 def load(path: Location, about: Optional[About] = None) -> Logits:

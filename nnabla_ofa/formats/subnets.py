@@ -29,7 +29,7 @@ def read_subnets(path: Location, config: Config) -> Dict[str, Subnet]:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise OfaError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OfaError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(entries, dict) or not entries:
         raise OfaError(f'{path} is not an object {{"name": {{"arch": "16-4-...", "acc": 0.5}}}}')

@@ -3,10 +3,11 @@
 NNabla's own CPU functions run this network about forty times slower than the machine can. These
 are compiled on first use, from the C files beside this one, for the CPU at hand.
 
-    functions.py   the NNabla functions, their forward and backward passes
+    functions.py   the NNabla functions of a block, their forward and backward passes
+    depthwise.py   that of a depthwise convolution outside a block
     layout.py      a block's layers, checked, as the structures that the C code reads
     build.py       compiles and loads the C code
-    fused.c        blocks of layers; gemm.h matrix products, depthwise.h, pool.h
+    fused.c        blocks of layers; gemm.h matrix products, depthwise.h, pool.h, channels.h
 """
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ from typing import Optional
 
 from ..errors import OfaError
 from .build import library, load
+from .depthwise import depthwise
 from .functions import block, frozen_block, global_mean, to_chwn
 from .layout import Folded, Layer
 
-__all__ = ["Folded", "Layer", "block", "frozen_block", "global_mean", "set_threads",
+__all__ = ["Folded", "Layer", "block", "depthwise", "frozen_block", "global_mean", "set_threads",
            "to_chwn", "unavailable_reason"]
 
 

@@ -492,6 +492,10 @@ void block_backward(const block *b) {
   }
 }
 
+/* ---- layers outside blocks -------------------------------------------------------------- */
+
+#include "channels.h"
+
 /* ---- for Python ------------------------------------------------------------------------- */
 
 /* Floats of a vector register as the library was compiled. */

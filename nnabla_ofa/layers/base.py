@@ -70,7 +70,7 @@ class Parameter(NamedTuple):
 
     Args:
         shape: As it is stored, at full width.
-        init: "he", "ones", "zeros", "identity" or "range".
+        init: "he", "small", "ones", "zeros", "identity" or "range".
         role: "weight" (trained), "mean" or "variance" (the statistics of a BN), or "order" (where
             sorting has moved each channel).
         decay: Whether weight decay shrinks it.
@@ -103,8 +103,14 @@ class Parameter(NamedTuple):
 
 
 def initial_value(parameter: Parameter, rng: np.random.Generator) -> np.ndarray:
-    """A float32 array for a new parameter; "he" is the normal of He et al. (ICCV 2015), fan in."""
+    """A float32 array for a new parameter.
+
+    "he" is the normal of He et al. (ICCV 2015), fan in; "small" one with a standard deviation of 0.02, as
+    transformers have it (Devlin et al., BERT, NAACL 2019).
+    """
     shape = parameter.shape
+    if parameter.init == "small":
+        return (0.02 * rng.standard_normal(shape)).astype(np.float32)
     if parameter.init == "he":
         fan_in = shape[0] if len(shape) == 2 else int(np.prod(shape[1:]))
         return (rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(np.float32)
@@ -132,6 +138,13 @@ def stored(name: str, declared: Callable[[], Parameter]) -> nn.Variable:
     return get_parameter_or_create(name, parameter.shape,
                                    lambda shape: initial_value(parameter, generator_of(name, 0)),
                                    need_grad=parameter.trained)
+
+
+def read(variable: nn.Variable, mode: Optional[Mode]) -> nn.Variable:
+    """A weight as a graph reads it: without a gradient where the fused functions evaluate; they have none."""
+    if mode is None or mode.batch_stat or not mode.fast:
+        return variable
+    return variable.get_unlinked_variable(need_grad=False)
 
 
 # Layers ------------------------------------------------------------------------------------------
@@ -269,10 +282,10 @@ class Single:
     def sort_units(self, arrays: Arrays) -> None:
         """It has no channels of its own."""
 
-    def variable(self, key: str) -> nn.Variable:
-        """Its variable `<name>/<key>` in the current parameter scope."""
+    def variable(self, key: str, mode: Optional[Mode] = None) -> nn.Variable:
+        """Its variable `<name>/<key>` in the current parameter scope; mode: as of `read`."""
         name = f"{self.name}/{key}"
-        return stored(name, lambda: parameters(self)[name])
+        return read(stored(name, lambda: parameters(self)[name]), mode)
 
 
 @lru_cache(maxsize=None)
@@ -328,6 +341,25 @@ def in_nchw(x: nn.Variable, mode: Mode, function: Callable[[nn.Variable], nn.Var
     if not mode.fast:
         return function(x)
     return kernels.to_chwn(function(F.transpose(x, (3, 0, 1, 2))))
+
+
+def on_channels(x: nn.Variable, function: Callable[[nn.Variable], nn.Variable]) -> nn.Variable:
+    """A function that treats all pixels of a channel alike, as BN does, on a trunk (C, H, W, N).
+
+    It is applied to (1, C, H W N, 1), which is the same memory: nothing is transposed.
+    """
+    y = function(F.reshape(x, (1, x.shape[0], int(np.prod(x.shape[1:])), 1)))
+    return F.reshape(y, (y.shape[1], *x.shape[1:]))
+
+
+def cut(x: nn.Variable, *parts: slice) -> nn.Variable:
+    """Part of (N, C, H, W), all images: a slice for each of C, H and W.
+
+    Other than in `x[:, ...]`, the graph does not hold how many images there are, so that an exported one
+    takes any number.
+    """
+    start, stop, step = zip(*(part.indices(size) for part, size in zip(parts, x.shape[1:])))
+    return F.slice(x, start, stop, step)
 
 
 def rows(weight: nn.Variable, width: int, order: Optional[np.ndarray], axis: int = 0) -> nn.Variable:

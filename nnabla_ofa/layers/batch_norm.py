@@ -14,7 +14,7 @@ import nnabla.functions as F
 import numpy as np
 
 from .activation import activate
-from .base import Arrays, Index, Mode, Parameter, Single, in_nchw, parameters, rows, stored
+from .base import Arrays, Index, Mode, Parameter, Single, in_nchw, parameters, read, rows, stored
 
 KEYS = ("gamma", "beta", "mean", "var")
 
@@ -50,7 +50,8 @@ def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: 
         mode: Which statistics normalise, and who receives those of the batch.
         order: Integers (full,), the stored channel of each output channel; None for the first ones.
     """
-    gamma, beta = (rows(bn_variable(name, full, key), width, order, axis=1) for key in ("gamma", "beta"))
+    gamma, beta = (rows(read(bn_variable(name, full, key), mode), width, order, axis=1)
+                   for key in ("gamma", "beta"))
     if not mode.batch_stat:
         mean, var = (_constant(bn_variable(name, full, key), width, order) for key in ("mean", "var"))
         return F.batch_normalization(x, beta, gamma, mean, var, eps=mode.bn_eps, batch_stat=False)
@@ -60,8 +61,16 @@ def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: 
     if mode.statistics is None:  # nobody asks for the moments: cuDNN has no function that gives them
         return found
     y, *moments = found
-    mode.statistics[f"{name}/bn"] = tuple(moments)
+    before = mode.statistics.get(f"{name}/bn")
+    mode.statistics[f"{name}/bn"] = tuple(moments) if before is None else _pooled(before, tuple(moments))
     return y
+
+
+def _pooled(one: Tuple[nn.Variable, nn.Variable], other: Tuple[nn.Variable, nn.Variable]
+            ) -> Tuple[nn.Variable, nn.Variable]:
+    """(mean, variance) of two inputs of one size together: the BN of a layer that serves twice sees both."""
+    half = (one[0] - other[0]) * 0.5
+    return (one[0] + other[0]) * 0.5, (one[1] + other[1]) * 0.5 + half * half
 
 
 def _constant(variable: nn.Variable, width: int, order: Optional[np.ndarray]) -> nn.Variable:

@@ -33,6 +33,7 @@ class Conv(Single):
         activation: One of `activation.ACTIVATIONS`.
         eps: What BN adds to the variance; None: as all BNs of the network.
         scores: Whether the output's channels are the classes.
+        init: Of its weights; see `base.initial_value`.
     """
 
     name: str
@@ -47,12 +48,13 @@ class Conv(Single):
     activation: str = "none"
     eps: Optional[float] = None
     scores: bool = False
+    init: str = "he"
 
     def parameters(self) -> Dict[str, Parameter]:
         """See `base.Layer`."""
         axis = 0 if self.scores else None
         shape = (self.w_out, self.w_in // self.groups, *self.kernel)
-        found = {f"{self.name}/conv/W": Parameter(shape, "he", decay=True, scores=axis)}
+        found = {f"{self.name}/conv/W": Parameter(shape, self.init, decay=True, scores=axis)}
         if self.bias:
             found[f"{self.name}/conv/b"] = Parameter((self.w_out,), "zeros", scores=axis)
         return {**found, **bn_parameters(self.name, self.w_out)} if self.bn else found
@@ -66,8 +68,8 @@ class Conv(Single):
 
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, H', W'), BN included."""
-        bias = self.variable("conv/b") if self.bias or (mode.folded and self.bn) else None
-        y = F.convolution(x, self.variable("conv/W"), bias, pad=self.pad, stride=self.stride,
+        bias = self.variable("conv/b", mode) if self.bias or (mode.folded and self.bn) else None
+        y = F.convolution(x, self.variable("conv/W", mode), bias, pad=self.pad, stride=self.stride,
                           group=self.groups)
         if not self.bn or mode.folded:
             return y
@@ -79,6 +81,9 @@ class Conv(Single):
         own = {name: arrays[name] for name in parameters(self)}
         if not self.bn:
             return own
+        if self.bias:  # BN(W x + b) is the BN of W x whose mean is smaller by b
+            own[f"{self.name}/bn/mean"] = own[f"{self.name}/bn/mean"] - own[f"{self.name}/conv/b"].reshape(
+                1, -1, 1, 1)
         weight, bias = folded_convolution(own, self.name, "conv", eps if self.eps is None else self.eps)
         return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
 

@@ -65,9 +65,11 @@ class ConvBn(Single):
         """(N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride)); residual: as the output."""
         if mode.fast and self.activation == "none" and self.mean_pool == 1:
             return fused.block(x, (), self, mode, relu_out=self.relu_out, residual=residual)
+        activation = "relu" if self.relu_out else self.activation
+        if mode.fast and self.mean_pool == 1:
+            return activate(fused.block(x, (), self, mode, residual=residual), activation)
         y = in_nchw(x, mode, lambda own: self._convolved(own, mode))
-        return activate(y if residual is None else y + residual,
-                        "relu" if self.relu_out else self.activation)
+        return activate(y if residual is None else y + residual, activation)
 
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The convolution and its BN, on (N, w_in, H, W)."""

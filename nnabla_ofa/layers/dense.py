@@ -40,8 +40,8 @@ class Dense(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(..., w_in) -> (..., w_out)."""
-        bias = self.variable("affine/b") if self.bias else None
-        y = F.affine(x, self.variable("affine/W"), bias, base_axis=x.ndim - 1)
+        bias = self.variable("affine/b", mode) if self.bias else None
+        y = F.affine(x, self.variable("affine/W", mode), bias, base_axis=x.ndim - 1)
         return activate(y, self.activation)
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:

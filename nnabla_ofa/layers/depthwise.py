@@ -9,8 +9,9 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .. import kernels
 from .activation import activate
-from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, in_nchw
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, on_channels
 from .batch_norm import KEYS, batch_normalization, bn_parameters, folded_convolution, slice_bn
 from .elastic_kernel import active_kernel, kernel_parameters, sliced_kernel
 
@@ -54,10 +55,19 @@ class Depthwise(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> (N, width, ceil(H / stride), ceil(W / stride))."""
-        return activate(in_nchw(x, mode, lambda own: self._convolved(own, mode)), self.activation)
+        return activate(self._fast(x, mode) if mode.fast else self._plain(x, mode), self.activation)
 
-    def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
-        kernel = active_kernel(self.variable, self.width, self.full, self.kernels, self.kernel)
+    def _fast(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        """The same on (width, H, W, N); of stride 2 every other pixel of stride 1."""
+        y = kernels.depthwise(x, self._active_kernel())
+        y = y if self.stride == 1 else y[:, ::self.stride, ::self.stride]
+        return on_channels(y, lambda own: batch_normalization(own, self.name, self.full, self.width, mode))
+
+    def _active_kernel(self) -> nn.Variable:
+        return active_kernel(self.variable, self.width, self.full, self.kernels, self.kernel)
+
+    def _plain(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        kernel = self._active_kernel()
         y = F.convolution(x, kernel, self.variable("depthwise/b") if mode.folded else None,
                           pad=(self.kernel // 2,) * 2, stride=(self.stride,) * 2, group=self.width)
         return y if mode.folded else batch_normalization(y, self.name, self.full, self.width, mode)

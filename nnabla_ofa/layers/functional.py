@@ -18,18 +18,22 @@ import numpy as np
 
 from .. import kernels
 from .activation import activate
-from .base import Arrays, Mode, Owner, Parameter, in_nchw, parameters
+from .base import Arrays, Mode, Owner, Parameter, cut, in_nchw, parameters
 from .batch_norm import BatchNorm
 from .conv import Conv, Pair
 from .dense import Dense
+from .layer_norm import LayerNorm
+from .learned import Learned
 from .linear import Linear
 
-__all__ = ["activate", "average_pool", "batch_norm", "channels", "classifier", "concat", "conv", "dense",
-           "drop_path", "dropout", "flatten", "global_mean", "idle", "max_pool", "noted", "scale", "shuffle",
-           "sides", "split", "subsample", "upsample"]
+__all__ = ["activate", "average_pool", "batch_norm", "by_image", "channel_max", "channel_mean", "channels",
+           "classifier", "concat", "conv", "crop", "dense", "drop_path", "dropout", "flatten", "global_max",
+           "global_mean", "idle", "layer_norm", "learned", "max_pool", "noted", "scale", "shift", "shuffle",
+           "sides", "split", "squeeze_excite", "subsample", "survive", "upsample"]
 
 P = TypeVar("P", bound=Owner)
 Sizes = Union[int, Pair]  # both, or (height, width), in pixels
+ALL = slice(None)
 
 
 def pair(sizes: Sizes) -> Pair:
@@ -40,8 +44,11 @@ def pair(sizes: Sizes) -> Pair:
 # Layers with weights ------------------------------------------------------------------------------
 
 def noted(layer: P, mode: Mode) -> P:
-    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values."""
-    if mode.trace is not None:
+    """The layer itself, noted in `mode.trace`; a traced graph is never computed and needs no values.
+
+    A layer that serves twice is noted once.
+    """
+    if mode.trace is not None and layer not in mode.trace:
         mode.trace.append(layer)
         for name, parameter in parameters(layer).items():
             nn.parameter.set_parameter(name, nn.Variable(parameter.shape))
@@ -51,7 +58,7 @@ def noted(layer: P, mode: Mode) -> P:
 def conv(x: nn.Variable, name: str, width: int, kernel: Sizes, mode: Mode, stride: Sizes = 1,
          pad: Optional[Sizes] = None, groups: int = 1, bias: bool = False, bn: bool = True,
          act: str = "relu", residual: Optional[nn.Variable] = None, eps: Optional[float] = None,
-         scores: bool = False) -> nn.Variable:
+         scores: bool = False, init: str = "he") -> nn.Variable:
     """[convolution, BN, + residual, activation].
 
     Args:
@@ -68,11 +75,12 @@ def conv(x: nn.Variable, name: str, width: int, kernel: Sizes, mode: Mode, strid
         residual: What is added before the activation, as the output.
         eps: What BN adds to the variance; None: as all BNs of the network.
         scores: Whether the output's channels are the classes.
+        init: Of the weights; see `base.initial_value`.
     """
     height, width_of_kernel = kernel = pair(kernel)
     around = (height // 2, width_of_kernel // 2) if pad is None else pair(pad)
     layer = Conv(name, channels(x, mode), width, kernel, pair(stride), around, groups, bias, bn, act, eps,
-                 scores)
+                 scores, init)
     return noted(layer, mode).build(x, mode, residual)
 
 
@@ -80,6 +88,16 @@ def batch_norm(x: nn.Variable, name: str, mode: Mode, act: str = "relu", eps: Op
                decay: Optional[float] = None) -> nn.Variable:
     """[BN, activation] on its own; see `BatchNorm`."""
     return noted(BatchNorm(name, channels(x, mode), act, eps, decay), mode).build(x, mode)
+
+
+def layer_norm(x: nn.Variable, name: str, mode: Mode, eps: float = 1e-6) -> nn.Variable:
+    """Each pixel's channels normalised by their own mean and variance; see `LayerNorm`."""
+    return noted(LayerNorm(name, channels(x, mode), eps), mode).build(x, mode)
+
+
+def learned(name: str, shape: Tuple[int, int, int], mode: Mode) -> nn.Variable:
+    """A trained array (channels, height, width) as the trunk of one image; see `Learned`."""
+    return noted(Learned(name, shape), mode).build(mode)
 
 
 def dense(x: nn.Variable, name: str, width: int, mode: Mode, bias: bool = True, act: str = "none",
@@ -99,6 +117,23 @@ def classifier(x: nn.Variable, name: str, classes: int, mode: Mode, dropout: flo
         dropout: Rate in [0, 1), where the mode has noise.
     """
     return noted(Linear(name, channels(x, mode), classes, dropout=dropout), mode).build(x, mode)
+
+
+def squeeze_excite(x: nn.Variable, name: str, width: int, mode: Mode, act: str = "relu") -> nn.Variable:
+    """The trunk, each channel scaled by a gate that sees the means of all (Hu et al., CVPR 2018).
+
+    The gate is two 1x1 convolutions with bias, `<name>/0` and `<name>/1`, and a sigmoid.
+
+    Args:
+        x: The trunk.
+        name: What the names of the two convolutions begin with.
+        width: Channels between them.
+        mode: How the graph is built.
+        act: The activation between them.
+    """
+    gate = conv(global_mean(x, mode, keep=True), f"{name}/0", width, 1, mode, bias=True, bn=False, act=act)
+    gate = conv(gate, f"{name}/1", channels(x, mode), 1, mode, bias=True, bn=False, act="sigmoid")
+    return scale(x, gate, mode)
 
 
 @dataclass(frozen=True)
@@ -139,6 +174,11 @@ def sides(x: nn.Variable, mode: Mode) -> Pair:
     return height, width
 
 
+def part(x: nn.Variable, of_channels: slice, of_rows: slice, of_columns: slice, mode: Mode) -> nn.Variable:
+    """Some of the trunk's channels, rows and columns."""
+    return x[of_channels, of_rows, of_columns] if mode.fast else cut(x, of_channels, of_rows, of_columns)
+
+
 def concat(*parts: nn.Variable, mode: Mode) -> nn.Variable:
     """The channels of all parts, in their order."""
     return F.concatenate(*parts, axis=0 if mode.fast else 1)
@@ -147,7 +187,7 @@ def concat(*parts: nn.Variable, mode: Mode) -> nn.Variable:
 def split(x: nn.Variable, widths: Sequence[int], mode: Mode) -> Tuple[nn.Variable, ...]:
     """Consecutive channels, as many as each of `widths` says."""
     ends = np.cumsum(widths).tolist()
-    return tuple(x[start:stop] if mode.fast else x[:, start:stop] for start, stop in zip([0, *ends], ends))
+    return tuple(part(x, slice(start, stop), ALL, ALL, mode) for start, stop in zip([0, *ends], ends))
 
 
 def shuffle(x: nn.Variable, groups: int, mode: Mode) -> nn.Variable:
@@ -161,9 +201,9 @@ def shuffle(x: nn.Variable, groups: int, mode: Mode) -> nn.Variable:
 
 
 def scale(x: nn.Variable, factors: nn.Variable, mode: Mode) -> nn.Variable:
-    """The trunk times a factor for each image and channel.
+    """The trunk times a factor for each image and channel, or for each pixel.
 
-    factors: (N, C) features, or the trunk of one pixel.
+    factors: (N, C) features, or a trunk of one pixel or of one channel.
     """
     if factors.ndim == 2:
         count, width = factors.shape
@@ -189,6 +229,21 @@ def global_mean(x: nn.Variable, mode: Mode, keep: bool = False) -> nn.Variable:
     return kernels.global_mean(x) if mode.fast else F.mean(x, axis=(2, 3))
 
 
+def global_max(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The largest over the image: features (N, C)."""
+    return F.transpose(F.max(x, axis=(1, 2)), (1, 0)) if mode.fast else F.max(x, axis=(2, 3))
+
+
+def channel_max(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The largest of all channels: a trunk of one channel."""
+    return F.max(x, axis=0 if mode.fast else 1, keepdims=True)
+
+
+def channel_mean(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The mean of all channels: a trunk of one channel."""
+    return F.mean(x, axis=0 if mode.fast else 1, keepdims=True)
+
+
 def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
     """Features (N, C H W) in the order of (C, H, W)."""
     y = F.transpose(x, (3, 0, 1, 2)) if mode.fast else x
@@ -197,7 +252,18 @@ def flatten(x: nn.Variable, mode: Mode) -> nn.Variable:
 
 def subsample(x: nn.Variable, stride: int, mode: Mode) -> nn.Variable:
     """Every stride-th pixel of both axes, the first one included."""
-    return x[:, ::stride, ::stride] if mode.fast else x[:, :, ::stride, ::stride]
+    return part(x, ALL, slice(None, None, stride), slice(None, None, stride), mode)
+
+
+def crop(x: nn.Variable, height: int, width: int, mode: Mode) -> nn.Variable:
+    """The first rows and columns; the image itself where it has no more of them."""
+    return x if sides(x, mode) == (height, width) else part(x, ALL, slice(height), slice(width), mode)
+
+
+def shift(x: nn.Variable, mode: Mode) -> nn.Variable:
+    """The image moved one pixel up and to the left; zeros enter below and on the right."""
+    moved = part(x, ALL, slice(1, None), slice(1, None), mode)
+    return F.pad(moved, (0, 1, 0, 1, 0, 0) if mode.fast else (0, 1, 0, 1))
 
 
 def upsample(x: nn.Variable, factor: int, mode: Mode) -> nn.Variable:
@@ -237,6 +303,21 @@ def drop_path(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable
     if mode.random is None or not rate:
         return x
     count = x.shape[-1 if mode.fast else 0]
-    factors = ((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate)).astype(np.float32)
-    shape = (1,) * (x.ndim - 1) + (count,) if mode.fast else (count,) + (1,) * (x.ndim - 1)
-    return x * F.broadcast(nn.Variable.from_numpy_array(factors.reshape(shape)), x.shape)
+    return x * by_image((mode.random(f"drop_path/{name}", (count,)) >= rate) / (1 - rate), x, mode)
+
+
+def by_image(values: np.ndarray, x: nn.Variable, mode: Mode) -> nn.Variable:
+    """One number for each image, (N,), in the shape of the trunk `x`."""
+    ones = (1,) * (x.ndim - 1)
+    shape = (*ones, len(values)) if mode.fast else (len(values), *ones)
+    return F.broadcast(nn.Variable.from_numpy_array(values.reshape(shape).astype(np.float32)), x.shape)
+
+
+def survive(x: nn.Variable, name: str, rate: float, mode: Mode) -> nn.Variable:
+    """The branch dropped with probability `rate`, for all images at once; times 1 - rate without noise.
+
+    Huang et al., Deep networks with stochastic depth, ECCV 2016, section 3.
+    """
+    if not rate:
+        return x
+    return x * (1 - rate if mode.random is None else float(mode.random(f"survive/{name}", (1,))[0] >= rate))

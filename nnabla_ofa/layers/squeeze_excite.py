@@ -55,15 +55,16 @@ class SqueezeExcite(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> the same shape."""
-        return in_nchw(x, mode, self._scaled)
+        mean = F.mean(x, axis=(1, 2) if mode.fast else (2, 3), keepdims=True)
+        return x * F.broadcast(in_nchw(mean, mode, self._gates), x.shape)
 
-    def _scaled(self, x: nn.Variable) -> nn.Variable:
-        y = F.mean(x, axis=(2, 3), keepdims=True)
+    def _gates(self, y: nn.Variable) -> nn.Variable:
+        """Factors (N, width, 1, 1) of means."""
         y = F.relu(F.convolution(y, self._active("reduce/W", self.units, self.width),
                                  self._active("reduce/b", self.units)))
         y = F.convolution(y, self._active("expand/W", self.width, self.units),
                           self._active("expand/b", self.width))
-        return x * F.broadcast(activate(y, "hard_sigmoid"), x.shape)
+        return activate(y, "hard_sigmoid")
 
     def _active(self, key: str, *widths: int) -> nn.Variable:
         """The first channels of a stored array, in each of its axes; nothing is copied where all are."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Type, Union
 
+from ..data.settings import are_sides
+
 Kind = Union[Type[object], tuple]
 NUMBER = (int, float)
+LARGEST = 1e6  # of a colour's mean; one part of it is the least of its standard deviation
 
 
 def checked(info: Any, classes: int) -> Dict[str, Any]:
@@ -33,11 +36,11 @@ def _sequence(value: Any, kind: Kind) -> bool:
 
 
 def _colours(value: Any) -> bool:
-    return _sequence(value, NUMBER) and len(value) == 3
+    return _sequence(value, NUMBER) and len(value) == 3 and all(abs(item) <= LARGEST for item in value)
 
 
 def _sizes(value: Any) -> bool:
-    return _sequence(value, int) and all(size > 0 for size in value) and bool(value)
+    return _sequence(value, int) and are_sides(value)
 
 
 def _recipe(value: Any) -> bool:
@@ -47,18 +50,18 @@ def _recipe(value: Any) -> bool:
 
 def _calibrated(value: Any) -> bool:
     return (isinstance(value, dict) and isinstance(value.get("subnet"), str)
-            and isinstance(value.get("image_size"), (int, type(None))))
+            and (value.get("image_size") is None or _sizes([value["image_size"]])))
 
 
 FORMS: Dict[str, Callable[[Any], bool]] = {
     "classes": lambda value: _sequence(value, str),
     "mean": _colours,
-    "std": lambda value: _colours(value) and all(value),
+    "std": lambda value: _colours(value) and all(abs(item) * LARGEST >= 1 for item in value),
     "image_sizes": _sizes,
     "recipe": _recipe,
     "calibrated": _calibrated,
     "identity": lambda value: isinstance(value, dict),
-    "seed": lambda value: isinstance(value, int),
+    "seed": lambda value: isinstance(value, int) and 0 <= value < 2**64,
     "stage": lambda value: isinstance(value, str),
     "space": lambda value: isinstance(value, str),
 }

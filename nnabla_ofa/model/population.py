@@ -126,7 +126,8 @@ class Population:
         Each BN normalises by the statistics of these images, as in training.
         """
         _, statistics = self._forward(images, batch_stat=True)
-        means, variances = (np.concatenate([pair[i].d.ravel() for pair in statistics])
+        nothing = np.zeros(0)  # of a network without BN
+        means, variances = (np.concatenate([nothing, *(pair[i].d.ravel() for pair in statistics)])
                             .astype(np.float64) for i in (0, 1))
         return np.concatenate([[len(images)], means, variances + means ** 2])
 
@@ -156,11 +157,11 @@ class Population:
         return found
 
     def _stored(self) -> Iterator[Moments]:
-        """Mean and variance of each BN of each node."""
+        """Mean and variance of each BN of each node that it computes with."""
         for node in self._nodes:
             named, declared = _named(node.scope), node.piece.declared
-            means = sorted(name for name, p in declared.items() if p.role == "mean")
-            variances = sorted(name for name, p in declared.items() if p.role == "variance")
+            means, variances = (sorted(name for name, p in declared.items() if p.statistic and p.role == role)
+                                for role in ("mean", "variance"))
             yield from ((named[mean], named[variance]) for mean, variance in zip(means, variances))
 
     # Graphs -----------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class Population:
             self._graph = key, *self._build(images.shape, batch_stat)
         _, x, outputs, statistics = self._graph
         x.d = images
-        nn.forward_all(outputs, clear_buffer=True)
+        nn.forward_all([*outputs, *(moment for pair in statistics for moment in pair)], clear_buffer=True)
         return outputs, statistics
 
     def _build(self, shape: Tuple[int, ...], batch_stat: bool

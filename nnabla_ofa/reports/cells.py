@@ -28,7 +28,7 @@ def count(value: Optional[float]) -> str:
     for unit, size in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
         if value >= size:
             whole = len(str(int(value / size)))
-            return f"{value / size:.{4 - whole}f}{unit}"
+            return f"{value / size:.{max(4 - whole, 0)}f}{unit}"
     return f"{value:g}"
 
 

@@ -14,17 +14,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from pathlib import Path
 from typing import Any, BinaryIO, Collection, Dict, Mapping, Tuple, Union
 
 import h5py
 import numpy as np
 
 from ..errors import OfaError
-from .files import Location, write_atomically
+from .files import Location, open_regular, read_regular, write_atomically
 
 MAGIC = b"nnabla_ofa 1 "
 _FIRST_LINE = len(MAGIC) + 64 + 1
+DEEPEST = 32  # groups of an HDF5 file in each other
 
 Arrays = Dict[str, np.ndarray]
 Meta = Dict[str, Any]  # what describes the arrays, JSON-able
@@ -64,7 +64,7 @@ def save(path: Location, arrays: Arrays, meta: Mapping[str, Any], trained: Colle
 def is_container(path: Location) -> bool:
     """Whether a file begins as `save` begins one. Raises OfaError if it cannot be read."""
     try:
-        with open(Path(path), "rb") as file:
+        with open_regular(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError as error:
         raise OfaError(f"cannot read {path}: {error.strerror}") from error
@@ -73,9 +73,11 @@ def is_container(path: Location) -> bool:
 def load(path: Location) -> Tuple[Arrays, Meta]:
     """The arrays and meta of a file that `save` wrote; OfaError if it is missing or damaged."""
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise OfaError(f"cannot read {path}: {error.strerror}") from error
+    except MemoryError as error:
+        raise OfaError(f"cannot read {path}: it is larger than the memory") from error
     if not content.startswith(MAGIC):
         raise OfaError(f"{path} is not a file of nnabla_ofa (or its beginning is damaged)")
     digest = hashlib.sha256(memoryview(content)[_FIRST_LINE:]).hexdigest()
@@ -96,12 +98,15 @@ def read_hdf5(source: Union[Location, BinaryIO]) -> Arrays:
 
     HDF5 can have data elsewhere: in other files, which are not read, or nowhere at all. It makes room for
     an array of any declared shape before it reads. So the arrays together may be no larger than the file.
+    Groups lie at most DEEPEST deep: HDF5 takes time that grows with the square of their depth.
     """
     arrays: Arrays = {}
     left = 0  # bytes of the file that no array has claimed
 
     def take(name: str, item: Union[h5py.Dataset, h5py.Group]) -> None:
         nonlocal left
+        if name.count("/" if isinstance(name, str) else b"/") > DEEPEST:
+            raise ValueError(f"groups lie more than {DEEPEST} deep in each other")
         if not isinstance(item, h5py.Dataset):
             return
         if not isinstance(name, str):  # as h5py gives what is not UTF-8

@@ -1,7 +1,8 @@
 """Files that are whole or absent, and folders that one run holds alone.
 
-Writing goes to a temporary file. It replaces the old file only when it is complete and on disk. A
-temporary file that a killed run leaves behind is removed by the next run that holds the folder.
+Writing goes to a temporary file. It replaces the old file only when it is complete and on disk. So no file
+is written through a link to it; folders may be links. A temporary file that a killed run leaves behind is
+removed by the next run that holds the folder.
 """
 
 from __future__ import annotations
@@ -9,16 +10,44 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import sys
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterator, Union
+from typing import BinaryIO, Iterator, Optional, Union
 
 from ..errors import OfaError
 from .comm import Communicator
 
 Location = Union[str, "os.PathLike[str]"]
+
+
+def read_regular(path: Location, most: Optional[int] = None) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: the file, or a link to it.
+        most: how many bytes it may have; None: any number.
+
+    Raises:
+        OSError: as of `open`; or it is a device or a pipe, which may never end, or larger than `most`.
+        ValueError: the path holds a NUL.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}")
+        return file.read()
+
+
+def open_regular(path: Location) -> BinaryIO:
+    """An open file, or an OSError for a device or a pipe, which may never end or never begin."""
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")  # a pipe would wait for its writer
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
 
 
 def write_atomically(path: Location, content: Union[bytes, bytearray]) -> None:
@@ -30,6 +59,8 @@ def write_atomically(path: Location, content: Union[bytes, bytearray]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if temporary.is_symlink():  # which somebody put there to have another file written
+            temporary.unlink()
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
@@ -90,7 +121,12 @@ def lock(folder: Path, comm: Communicator) -> Iterator[None]:
     if comm.rank:
         yield
         return
-    with open(folder / ".lock", "w") as file:
+    try:
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise OfaError(f"cannot write {folder / '.lock'}: {error.strerror}; choose another --output, or "
+                       "remove that file") from error
+    with open(descriptor, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -37,6 +37,8 @@ TEXTS = ("recipe", "stage", "command", "date", "subnet", "split", "when")
 NUMBERS = ("seed", "ranks", "seconds", "epoch", "lr", "loss", "images_per_second", "image_size",
            "images", "parameters", "macs") + FRACTIONS
 
+LARGEST = 1e18  # of a number, either side of 0
+
 
 def check_name(key: str, name: str) -> None:
     """OfaError, naming `key`, unless records can have files of this name."""
@@ -62,11 +64,14 @@ def check(record: Any) -> None:
         raise OfaError(f"seed={record['seed']} of a record is not an integer >= 0")
     if kind == "train" and record.get("results"):
         rows_of = dict(rows_of, results=RESULT_KEYS)
-    for name, keys in rows_of.items():
-        if not isinstance(record[name], list):
-            raise OfaError(f"{name} is a {type(record[name]).__name__}, not a list of rows")
-        for i, row in enumerate(record[name]):
-            _require(row, keys, f"{name}[{i}]")
+    for name in ("history", "results"):
+        rows = record.get(name, [])
+        if not isinstance(rows, list):
+            raise OfaError(f"{name} is a {type(rows).__name__}, not a list of rows")
+        for i, row in enumerate(rows):
+            if not isinstance(row, dict):
+                raise OfaError(f"{name}[{i}] is a {type(row).__name__}, not a row")
+            _require(row, rows_of.get(name, ()), f"{name}[{i}]")
             _check_types(row, f"{name}[{i}].")
 
 
@@ -76,8 +81,8 @@ def _check_types(row: Record, where: str) -> None:
             continue
         if key in TEXTS and not isinstance(value, str):
             raise OfaError(f"{where}{key}={value!r} is not a text")
-        if key in NUMBERS and not isinstance(value, (int, float)):
-            raise OfaError(f"{where}{key}={value!r} is not a number")
+        if key in NUMBERS and not (isinstance(value, (int, float)) and abs(value) <= LARGEST):
+            raise OfaError(f"{where}{key}={value!r} is not a number, or beyond {LARGEST:g}")
         if key in FRACTIONS and not 0 <= value <= 1:
             raise OfaError(f"{where}{key}={value} is not a fraction in 0..1")
 

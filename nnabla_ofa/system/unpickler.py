@@ -17,6 +17,8 @@ from ..errors import OfaError
 
 Allowed = Mapping[Tuple[str, str], object]  # (module, name) -> what takes its place
 
+MOST_TUPLES = 30_000  # that may be nested: a stack of 8 MB has room for 80,000
+
 
 class Refused(OfaError):
     """A pickle asks for something that its reader did not list.
@@ -34,8 +36,8 @@ def unpickle(data: Union[bytes, BinaryIO], allowed: Allowed, encoding: str = "AS
              persistent_load: Optional[Callable[[object], object]] = None) -> object:
     """The object that a pickle describes, made by nothing but the functions and classes listed.
 
-    Numbers, texts, bytes, lists, tuples, sets and dictionaries need no listing. Their size is not limited
-    but by the pickle's own.
+    Numbers, texts, bytes, lists, tuples, sets and dictionaries need no listing. They take no more memory than
+    a multiple of the pickle's size.
 
     Args:
         data: the pickle, or an open binary file that stands at its first byte and can seek. The file is
@@ -53,12 +55,12 @@ def unpickle(data: Union[bytes, BinaryIO], allowed: Allowed, encoding: str = "AS
 
     Raises:
         Refused: the pickle names something that `allowed` lacks. Nothing has been called with it.
-        OfaError: the pickle is damaged. An OfaError of a function that the caller gave passes
-            as it is.
+        OfaError: the pickle is damaged, or would fill memory or end the process. An OfaError of a
+            function that the caller gave passes as it is.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        _check_numbers(file)
+        _look_through(file)
         return _Unpickler(file, allowed, encoding, persistent_load).load()
     except OfaError:
         raise
@@ -66,17 +68,21 @@ def unpickle(data: Union[bytes, BinaryIO], allowed: Allowed, encoding: str = "AS
         raise OfaError(str(error) or type(error).__name__) from error
 
 
-def _check_numbers(file: BinaryIO) -> None:
-    """OfaError where a pickle gives an object a number that is larger than its count of bytes.
+def _look_through(file: BinaryIO) -> None:
+    """OfaError where a pickle would take all memory, or end the process; the file is left where it stood.
 
     A pickle numbers its objects so as to name them again. Python's unpickler makes room for all numbers up
-    to the largest, so one damaged number could take all memory.
+    to the largest, so one damaged number could take all memory. And Python hashes a tuple by calling itself
+    for what is in it, so that nested ones exhaust the stack.
     """
-    start = file.tell()
+    start, hashable = file.tell(), 0
     for opcode, argument, place in pickletools.genops(file):
         length = (place or 0) - start
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument is not None and argument > length:
             raise OfaError(f"the object at byte {place} has the number {argument}, which is too large")
+        hashable += opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET")
+        if hashable > MOST_TUPLES:
+            raise OfaError(f"it makes more than {MOST_TUPLES:,} tuples")
     file.seek(start)
 
 

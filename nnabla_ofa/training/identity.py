@@ -9,7 +9,8 @@ from ..errors import OfaError
 
 # Of these only that they differ can be shown.
 CHECKSUMS = {"data.labels": "labels", "data.class_names": "class names",
-             "data.content": "images (names and sizes)", "start weights": "start weights"}
+             "data.content": "images (names and sizes)", "start weights": "start weights",
+             "teacher": "teacher"}
 # These follow from the seed: which images are held out, and new weights.
 SEEDED = ("data.labels", "data.content", "start weights")
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -26,6 +27,7 @@ from ..system.comm import Communicator, require_agreement
 from ..system.machine import versions
 from ..system.requeue import StopRequested, asked_to_stop
 from . import sampling
+from .average import Average
 from .checkpoints import newest_checkpoint, save_checkpoint
 from .identity import refuse_changes
 from .monitor import SeriesLog
@@ -41,14 +43,14 @@ class Task:
 
     Args:
         net: The network, whose weights change.
-        stage: Epochs and learning rate.
+        stage: Epochs and learning rates.
         train, data: The recipe's settings.
         seed: Of all draws.
         dataset: The images to learn from.
         folder: Where checkpoints and monitor series go.
         comm: The ranks. Only rank 0 writes.
         validate: network -> top-1 (a fraction) on the held-out images, by which `best.h5` is chosen.
-        teachers: Frozen full networks by image size, to distil from.
+        teachers: Frozen networks by image size, to distil from.
         fingerprint: What must not change in a resumed run, unless `accept_changes`.
         unknown: What checkpoints would say that are older than a part of the fingerprint.
         accept_changes: Whether a changed fingerprint is accepted.
@@ -82,7 +84,8 @@ class Begun:
 class Loop:
     """A stage's training: epochs of steps, a checkpoint after each.
 
-    history: a row an epoch. restored: how many of these an earlier process trained.
+    history: a row an epoch. restored: how many of these an earlier process trained. average: the moving
+    average of the weights, which the network has once `run` is done, None without train.ema.
     """
 
     def __init__(self, task: Task):
@@ -95,7 +98,9 @@ class Loop:
                                   task.data.workers, task.data.backend)
         self.steps = self.loader.steps_per_epoch(self.accumulate)
         self.stepper = Stepper(task.net, task.train, Optimiser(task.net, task.train), task.comm,
-                               task.teachers, loss_scale())
+                               task.teachers, loss_scale(task.train.loss_scale))
+        self.average = (Average(task.net, task.train.ema, task.train.running_statistics)
+                        if task.train.ema else None)
         self._begun = Begun()
         self._saved = time.monotonic()
         if task.train.running_statistics and task.train.checkpoint_minutes and task.comm.size > 1:
@@ -105,17 +110,18 @@ class Loop:
     def run(self) -> List[Dict[str, Any]]:
         """Train to the last epoch, from the newest checkpoint if there is one; the epochs' history."""
         task = self.task
-        self.restored = self._restore()
-        total, done = task.stage.epochs * self.steps, self.restored * self.steps + self._begun.steps
+        first = self._restore()
+        self.restored = len(self.history)
+        total, done = task.stage.epochs * self.steps, first * self.steps + self._begun.steps
         log = SeriesLog(task.folder / "monitor") if task.comm.rank == 0 else None
         with tqdm(total=total, initial=done, desc=task.stage.name, unit="step",
                   disable=task.comm.rank != 0, dynamic_ncols=True) as bar, asked_to_stop() as asked:
-            for epoch in range(self.restored, task.stage.epochs):
+            for epoch in range(first, task.stage.epochs):
                 entry = self._epoch(epoch, bar, asked)
                 self._begun = Begun()
-                if task.train.running_statistics:
-                    average_statistics(task.net, task.comm)
-                entry["valid_top1"] = task.validate(task.net)
+                self._share_statistics()
+                with self._averaged():
+                    entry["valid_top1"] = task.validate(task.net)
                 self.history.append(entry)
                 self._report(entry, bar, log)
                 self._save(epoch + 1)
@@ -123,7 +129,21 @@ class Loop:
                     raise StopRequested(f"stopped as asked after epoch {epoch + 1}")
         if log:
             log.close()
+        if self.average:
+            self.average.swap()
         return self.history
+
+    def _averaged(self) -> ContextManager[None]:
+        """Within, the network has the weights that are the result: their average, where there is one."""
+        return self.average.in_place() if self.average else nullcontext()
+
+    def _share_statistics(self) -> None:
+        """Where BN keeps running statistics: the mean of all ranks', of the average's too."""
+        if self.task.train.running_statistics:
+            average_statistics(self.task.net, self.task.comm)
+            if self.average:
+                with self.average.in_place():
+                    average_statistics(self.task.net, self.task.comm)
 
     def _epoch(self, epoch: int, bar: tqdm, asked: Callable[[], bool]) -> dict:
         """One pass over the data, or the rest of one; its mean loss and top-1, its time."""
@@ -146,6 +166,8 @@ class Loop:
                     raise OfaError(self._diverged(epoch, step, size, archs, lr, error)) from error
                 if measured:
                     sums, taken = sums + measured, taken + 1
+                    if self.average:
+                        self.average.update()
                 loss, top1 = sums / max(taken, 1)
                 rate = (step + 1) * settings.global_batch / (time.perf_counter() - start)
                 bar.update()
@@ -219,26 +241,30 @@ class Loop:
             meta["loss_scale"] = asdict(self.stepper.scale)
         arrays = {f"net/{name}": a for name, a in task.net.arrays().items()}
         arrays.update(self.stepper.optimiser.state())
+        arrays.update(self.average.state() if self.average else {})
         scores = [entry["valid_top1"] for entry in self.history]
         if not begun and scores[-1] >= max(scores):  # first: a run killed in between comes by here again
-            task.net.save(task.folder / "best.h5")
+            with self._averaged():
+                task.net.save(task.folder / "best.h5")
         save_checkpoint(task.folder, epochs, arrays, meta, task.train.keep_checkpoints,
                         begun.steps if begun else 0)
 
     def _restore(self) -> int:
-        """Take up the newest checkpoint; the number of epochs that are done."""
+        """Take up the newest checkpoint; the number of epochs of the schedule that are done."""
         task = self.task
         say = partial(print, flush=True) if task.comm.rank == 0 else lambda text: None
         found = newest_checkpoint(task.folder, say)
         require_agreement(task.comm, "checkpoints", str(found and (found[1]["epoch"], found[1].get("begun"))))
         if found is None:
-            return 0
+            return task.stage.finished_epochs
         arrays, meta = found
         if not task.accept_changes:
             refuse_changes(f"{task.folder} was begun", meta["fingerprint"], task.fingerprint, task.unknown)
         task.net.set_arrays({n[len("net/"):]: a for n, a in arrays.items() if n.startswith("net/")},
                             f"checkpoint in {task.folder}")
         self.stepper.optimiser.set_state(arrays)
+        if self.average:
+            self.average.set_state(arrays)
         if self.stepper.scale and "loss_scale" in meta:
             self.stepper.scale = LossScale(**meta["loss_scale"])
         self.history = list(meta["history"])

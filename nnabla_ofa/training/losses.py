@@ -23,10 +23,22 @@ def soft_cross_entropy(logits: nn.Variable, target: nn.Variable) -> nn.Variable:
     return F.mean(-F.sum(target * F.log_softmax(logits, axis=1), axis=1))
 
 
-def smooth_targets(labels: np.ndarray, classes: int, smoothing: float) -> np.ndarray:
-    """Targets float32 (N, classes) that give `smoothing` of their weight to all classes alike."""
+def smooth_targets(labels: np.ndarray, classes: int, smoothing: float, to: str = "all") -> np.ndarray:
+    """Targets float32 (N, classes) that give `smoothing` of their weight away.
+
+    Args:
+        labels: As the head of this file says.
+        classes: How many there are.
+        smoothing: The weight, in [0, 1).
+        to: "all": classes alike, the label too (Szegedy et al., CVPR 2016, section 7); "others": the
+            classes - 1 that are not the label, which keeps 1 - smoothing. A mixed target is smoothed as
+            the mixture of its labels.
+    """
     targets = one_hot(labels, classes) if labels.ndim == 1 else labels
-    return targets * np.float32(1 - smoothing) + np.float32(smoothing / classes)
+    kept = targets * np.float32(1 - smoothing)
+    if to == "others":
+        return kept + (1 - targets) * np.float32(smoothing / max(classes - 1, 1))
+    return kept + np.float32(smoothing / classes)
 
 
 def hits(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -51,15 +63,16 @@ def loss_gradients(outputs: Sequence[nn.Variable], labels: np.ndarray, settings:
     Args:
         outputs: Logits (N, classes) of each arch of the step.
         labels: As the head of this file says.
-        settings: Label smoothing, weights of distillation.
+        settings: Label smoothing, weight of distillation.
         scale: Factor of the gradients.
-        teacher_logits: (N, classes) of the frozen full network, None for no distillation.
+        teacher_logits: (N, classes) of a frozen network, None for no distillation.
 
     The loss of an arch is cross-entropy with smoothed labels, plus `distill` times the
     cross-entropy with the teacher's soft targets; archs count alike. With in-place distillation
     (Yu & Huang, ICCV 2019) the first arch is the only target of the others.
     """
-    targets = smooth_targets(labels, outputs[0].shape[1], settings.label_smoothing)
+    targets = smooth_targets(labels, outputs[0].shape[1], settings.label_smoothing,
+                             settings.label_smoothing_to)
     soft = None if teacher_logits is None else softmax(teacher_logits)
     own = softmax(outputs[0].d) if settings.inplace_distill else None
     losses = []

@@ -42,8 +42,10 @@ def _open_series(folder: Path, name: str, first_step: int) -> MonitorSeries:
     """A series that holds the lines before `first_step`; NNabla's own empties its file."""
     path = folder / (name.replace(" ", "-") + ".series.txt")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text().splitlines() if path.exists() else []
     kept = path.with_name(path.name + ".tmp")
+    for link in filter(Path.is_symlink, (path, kept)):  # another file would be written through it
+        link.unlink()
+    lines = path.read_text().splitlines() if path.exists() else []
     kept.write_text("".join(f"{line}\n" for line in lines
                             if line.strip() and int(line.split()[0]) < first_step))
     series = MonitorSeries(name, Monitor(str(folder)), interval=1, verbose=False)

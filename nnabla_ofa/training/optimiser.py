@@ -1,19 +1,40 @@
-"""SGD with momentum over the parameters that the drawn archs touch."""
+"""SGD, RMSProp or AdamW over the parameters that the drawn archs touch.
+
+With g the gradient, d the weight decay (of the arrays that it is for, else 0) and r the learning rate:
+
+    sgd      m <- momentum m + r (g + d w);  w <- w - m
+             nesterov: w <- w - r (g + d w) - momentum m, as PyTorch has it where the rate stays the same
+    rmsprop  s <- rms_decay s + (1 - rms_decay) (g + d w)^2, s = 1 at the start;
+             m <- momentum m + r (g + d w) / sqrt(s + eps);  w <- w - m
+    adamw    a <- b1 a + (1 - b1) g;  s <- b2 s + (1 - b2) g^2;  t <- t + 1;
+             w <- w - r d w - r sqrt(1 - b2^t) / (1 - b1^t) a / (sqrt(s) + eps)
+
+RMSProp is TensorFlow's, with which EfficientNet was trained (Tan & Le, arXiv 1905.11946, section 5). NNabla's
+own has no momentum, and its RMSpropGraves subtracts the squared mean from s: neither is that one. AdamW
+(Loshchilov & Hutter, ICLR 2019) is NNabla's. Its eps is the "epsilon hat" of Kingma & Ba (ICLR 2015, section
+2): it is added before the correction of s by 1 - b2^t, not after it as NNabla's manual has it.
+"""
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, Mapping
 
 import nnabla as nn
 import nnabla.solvers as S
 import numpy as np
 
+from ..errors import OfaError
 from ..model import AnyNetwork
 from .settings import Train
 
+EPS = {"rmsprop": 1e-3, "adamw": 1e-8}
+# What a solver keeps of each parameter: its name in NNabla, and that in checkpoints.
+KEPT = {"m": "momentum", "mean": "mean", "var": "mean_square"}
+
 
 class Optimiser:
-    """SGD with momentum, m <- momentum m + lr (g + decay w), w <- w - m; decay where the array declares it.
+    """What an update does to the weights; decay where the array declares it, or on all with decay_all.
 
     A parameter that no arch of the step uses stays as it is, its momentum too. Of one that is used
     in part (narrower, smaller kernel), the rest has gradient zero: momentum and decay move it.
@@ -25,10 +46,12 @@ class Optimiser:
         self.variables = {n: v for n, v in net.variables().items() if declared[n].trained}
         self._groups = {}
         for decays in (True, False):
-            solver = S.Momentum(lr=0.0, momentum=settings.momentum)
+            solver = _solver(settings)
             solver.set_parameters({n: v for n, v in self.variables.items()
-                                   if declared[n].decay == decays})
+                                   if (declared[n].decay or settings.decay_all) == decays})
             self._groups[decays] = solver
+        self._squares = {n: nn.NdArray.from_numpy_array(np.ones(v.shape, np.float32))
+                         for n, v in self.variables.items()} if settings.optimiser == "rmsprop" else {}
 
     def zero_grad(self) -> None:
         """Forget all gradients; untouched ones then stay marked as zero."""
@@ -53,7 +76,19 @@ class Optimiser:
             solver.set_learning_rate(lr)
             if decays and self.settings.weight_decay:
                 solver.weight_decay(self.settings.weight_decay)
+        if self._squares:
+            self._divide_by_root_mean_square()
+        for solver in self._groups.values():
             solver.update()
+
+    def _divide_by_root_mean_square(self) -> None:
+        """The gradients as RMSProp gives them to momentum."""
+        decay, eps = self.settings.rms_decay, self.settings.eps or EPS["rmsprop"]
+        with single_precision():
+            for name, variable in self.touched().items():
+                square, gradient = self._squares[name], variable.grad
+                square.copy_from(decay * square + (1 - decay) * (gradient * gradient))
+                gradient.copy_from(gradient / (square + eps) ** 0.5)
 
     def scale_gradients(self, factor: float) -> None:
         """Multiply all gradients, before `update`."""
@@ -61,22 +96,51 @@ class Optimiser:
             solver.scale_grad(factor)
 
     def state(self) -> Dict[str, np.ndarray]:
-        """Momentum of every parameter and how often each was updated, for a checkpoint."""
-        found = {}
+        """What is kept of every parameter and how often each was updated, for a checkpoint."""
+        found = {f"mean_square/{name}": square.data.copy() for name, square in self._squares.items()}
         for solver in self._groups.values():
             for name, state in solver.get_states().items():
-                found[f"momentum/{name}"] = state.pstate["m"].d.copy()
+                for own, kept in state.pstate.items():
+                    found[f"{KEPT[own]}/{name}"] = kept.d * self._sign
                 found[f"updates/{name}"] = np.array([state.t], np.float32)
         return found
 
     def set_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`. Raises OfaError for that of another optimiser."""
+        absent = [name for name in self.state() if name not in arrays]
+        if absent:
+            raise OfaError(f"the checkpoint has no {absent[0]}: it was not written with train.optimiser="
+                           f"{self.settings.optimiser}; undo that change, or delete the stage's folder")
+        for name, square in self._squares.items():
+            square.data[...] = arrays[f"mean_square/{name}"]
         for solver in self._groups.values():
             states = solver.get_states()
             for name, state in states.items():
-                state.pstate["m"].d = arrays[f"momentum/{name}"]
+                for own, kept in state.pstate.items():
+                    kept.d = arrays[f"{KEPT[own]}/{name}"] * self._sign
                 state.t = int(arrays[f"updates/{name}"][0])
             solver.set_states(states)
+
+    @property
+    def _sign(self) -> int:
+        """NNabla's Nesterov keeps the momentum of the others with a minus."""
+        return -1 if self.settings.nesterov else 1
+
+
+def _solver(settings: Train) -> Any:
+    """NNabla's part of the work. AdamW decays by the rate over its first one, hence that is 1."""
+    if settings.optimiser == "adamw":
+        return S.AdamW(1.0, *settings.betas, eps=settings.eps or EPS["adamw"], wd=0.0)
+    return (S.Nesterov if settings.nesterov else S.Momentum)(lr=0.0, momentum=settings.momentum)
+
+
+@contextmanager
+def single_precision() -> Iterator[None]:
+    """What is computed within is not rounded to half precision, whatever the device of the run."""
+    context = nn.get_current_context()
+    backend = [name.replace(":half", ":float") for name in context.backend]
+    with nn.context_scope(nn.Context(backend, context.array_class, context.device_id)):
+        yield
 
 
 def gradient_norm(variables: Iterable[nn.Variable]) -> float:

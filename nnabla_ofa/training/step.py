@@ -53,10 +53,10 @@ class LossScale:
         self.value, self.good, self.skipped = self.value / 2, 0, self.skipped + 1
 
 
-def loss_scale() -> Optional[LossScale]:
-    """A new loss scale where NNabla's context computes in half precision, else None."""
+def loss_scale(first: float) -> Optional[LossScale]:
+    """A new loss scale where NNabla's context computes in half precision, else None; first: its value."""
     half = any(backend.endswith(":half") for backend in nn.get_current_context().backend)
-    return LossScale() if half else None
+    return LossScale(first) if half else None
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import os
@@ -132,6 +133,41 @@ def test_damaged_cifar_is_named(tmp_path, name, data, expected):
     else:
         files[name] = data
     assert expected in message(write_folder(tmp_path / "c", files))
+
+
+RECONSTRUCT = np.zeros(0, np.uint8).__reduce__()[0]  # NumPy's private function that makes an array
+
+
+class Called:
+    """A pickle of it calls a function."""
+
+    def __init__(self, function, *arguments):
+        self.called = function, arguments
+
+    def __reduce__(self):
+        return self.called
+
+
+@pytest.mark.parametrize("data", [
+    Called(np.ndarray, (2**40,)), Called(RECONSTRUCT, np.ndarray, (2**40,), b"b"), Called(np.dtype, "u1"),
+    [Called(codecs.encode, "é" * 1000, "utf-8")] * 9, np.zeros((1, 3072), np.int16),
+    np.zeros((1, 3072), object), np.zeros((3072, 1), np.uint8)])
+def test_a_pickle_makes_no_array_but_of_the_bytes_it_holds(tmp_path, little_memory, data):
+    files, _ = cifar_files("cifar10", False)
+    files["test_batch"] = pickle.dumps({"data": data, "labels": [1]}, protocol=2)
+    folder = write_folder(tmp_path / "cifar-10-batches-py", files)
+    with little_memory():
+        assert "test_batch: does not hold data (n, 3072) and n labels" in message(folder)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_in_either_order_are_what_they_were(tmp_path, order):
+    files, expected = cifar_files("cifar10", False)
+    pixels, labels = expected["test"]
+    files["test_batch"] = pickle.dumps({"data": np.asarray(pixels.reshape(3, -1), order=order),
+                                        "labels": labels.tolist()}, protocol=4)
+    found = open_dataset(write_folder(tmp_path / "cifar-10-batches-py", files))[1]
+    assert np.array_equal(found.images, pixels.transpose(0, 2, 3, 1))
 
 
 def test_other_archives_are_refused(tmp_path):

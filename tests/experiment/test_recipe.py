@@ -6,13 +6,16 @@ import pytest
 
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.experiment.parse import ARGS, from_settings, load_recipe, recipe_names
+from nnabla_ofa.nets import Fixed
+from nnabla_ofa.training.schedule import learning_rate
 
 CHAIN = ["K7_E1_D3", "K357_E1_D3", "K357_E1_D23", "K357_E1_D123", "K357_E0.8+1_D123",
          "K357_E0.6+0.8+1_D123"]
 RECIPES = recipe_names()
+FIXED = [name for name in RECIPES if isinstance(load_recipe(name).net, Fixed)]
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("zoo")])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in FIXED])
 def test_recipes_lead_from_the_full_network_to_the_whole_space(name):
     recipe = load_recipe(name)
     chain = CHAIN if recipe.net.family == "xception" else ["C16_C32_C64", "C4-16_C4-32_C4-64"]
@@ -22,7 +25,7 @@ def test_recipes_lead_from_the_full_network_to_the_whole_space(name):
     assert from_settings(recipe.settings()) == recipe
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("zoo")])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name in FIXED])
 def test_recipes_of_fixed_networks_have_one_stage(name):
     recipe = load_recipe(name)
     stage, = recipe.chain(recipe.net.family)
@@ -49,6 +52,24 @@ def test_imagenet_recipe_is_the_published_one():
     assert (train.momentum, train.lr_decay, train.decay_epochs) == (0.9, 0.94, 2)
     assert (train.weight_decay, train.label_smoothing, train.global_batch) == (1e-5, 0.1, 512)
     assert recipe.data.image_sizes == (128, 160, 192, 224) and recipe.data.held_out == 0.01
+
+
+def test_recipes_of_the_zoo_are_the_published_ones():
+    """Networks alone: the settings that their tables name."""
+    cifar10, cifar100 = load_recipe("zoo_cifar10"), load_recipe("zoo_cifar100")
+    pycls, xception = load_recipe("pycls_imagenet"), load_recipe("xception299_imagenet")
+    epochs = [recipe.stages[0].epochs for recipe in (cifar10, cifar100, pycls, xception)]
+    assert epochs == [300, 200, 100, 250]
+    assert cifar10.train.schedule == pycls.train.schedule == "cosine"
+    assert [r.train.weight_decay for r in (cifar10, cifar100, pycls, xception)] == [5e-4, 5e-4, 5e-5, 1e-4]
+    assert learning_rate(pycls.stages[0], pycls.train, 0) == 0.1 * 256 / 128
+    assert (pycls.data.image_sizes, pycls.data.augment.valid_resize) == ((224,), 256 / 224)
+    own = xception.train
+    assert (own.schedule, own.warmup_epochs, own.lr_init, own.lr_end) == ("linear", 1, 4e-5, 4e-5)
+    assert (own.label_smoothing, own.label_smoothing_to, own.loss_scale, own.keep_checkpoints) == (
+        0.1, "others", 1024, 5)
+    assert (own.batch_size, own.global_batch, xception.stages[0].lr) == (64, 8 * 64, 0.4)
+    assert (xception.data.image_sizes, xception.data.augment.valid_resize) == ((299,), 320 / 299)
 
 
 def test_overrides():

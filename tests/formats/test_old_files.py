@@ -59,8 +59,13 @@ def test_a_stage_goes_on_from_its_checkpoint(tmp_path):
     assert "goes on after epoch 1 of 2" in out
     new, old = (ofa.load(folder / WHOLE / "weights.h5") for folder in (tmp_path, OLD))
     # settings that were not there then
-    added = {"sorting": "exact", "running_statistics": False, "checkpoint_minutes": None}
+    added = {"sorting": "exact", "running_statistics": False, "checkpoint_minutes": None, "optimiser": "sgd",
+             "nesterov": False, "rms_decay": 0.9, "betas": [0.9, 0.999], "eps": None, "decay_all": False,
+             "loss_scale": 1024.0, "lr_init": 0.0, "lr_end": 0.0, "power": 2.0, "lr_batch": None,
+             "label_smoothing_to": "all", "teacher": None, "ema": None}
     old.info["recipe"]["train"].update(added)
+    for stage in old.info["recipe"]["stages"]:
+        stage.update(steps=[], finished_epochs=0)
     old.info["recipe"]["data"].update(test_fraction=None, balance=0.0)
     identity = new.info.pop("identity")
     assert identity["seed"] == 0 and identity["stage.space"] == WHOLE

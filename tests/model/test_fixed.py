@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.parse import from_settings
 from nnabla_ofa.experiment.run import Run
 from nnabla_ofa.formats import export
+from nnabla_ofa.layers import functional
+from nnabla_ofa.layers.attention import self_attention
+from nnabla_ofa.layers.conv import Conv
 from nnabla_ofa.model.fixed import graph_cost
 from nnabla_ofa.nets import registry
 from nnabla_ofa.nets.zoo import ZOO, Entry, resnet_cifar
@@ -26,7 +30,7 @@ from nnabla_ofa.system.comm import Single
 from nnabla_ofa.training.checkpoints import checkpoints
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-SMALL = "small_resnet"
+SMALL, MIXED = "small_resnet", "mixed"
 WAYS = [pytest.param(way, marks=pytest.mark.skipif(
     way == "fast" and kernels.unavailable_reason() is not None,
     reason=str(kernels.unavailable_reason()))) for way in ("nnabla", "fast")]
@@ -36,6 +40,18 @@ WAYS = [pytest.param(way, marks=pytest.mark.skipif(
 def small(monkeypatch):
     """A network of seconds: one block in each of the first two stages."""
     monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
+    monkeypatch.setitem(ZOO, MIXED, Entry(mixed))
+
+
+def mixed(x, classes, mode):
+    """Convolutions that can be fused, after and beside every kind of layer that cannot."""
+    y = functional.conv(functional.batch_norm(x, "norm", mode), "0", 8, 3, mode)
+    y = functional.conv(y, "1", 8, 3, mode, groups=8, bias=True, act="swish")
+    y = functional.shuffle(functional.max_pool(y, 2, mode), 2, mode)
+    gate = functional.dense(functional.global_mean(y, mode), "gate", 8, mode, act="sigmoid")
+    y = functional.conv(functional.scale(y, gate, mode), "2", 8, 3, mode, residual=y)
+    return functional.classifier(functional.concat(y, *functional.split(y, (5, 3), mode), mode=mode),
+                                 "classifier", classes, mode)
 
 
 def random_net(family=SMALL, classes=5, way="nnabla"):
@@ -45,7 +61,7 @@ def random_net(family=SMALL, classes=5, way="nnabla"):
     for name, parameter in net.declared().items():
         if name.endswith("gamma") or parameter.role == "variance":
             arrays[name] = rng.uniform(0.5, 1.5, parameter.shape)
-        elif name.endswith("beta") or parameter.role == "mean":
+        elif name.endswith(("beta", "/b")) or parameter.role == "mean":
             arrays[name] = 0.3 * rng.standard_normal(parameter.shape)
     net.set_arrays(arrays)
     net.kernels = way
@@ -84,11 +100,12 @@ def test_the_graphs_count_is_that_of_elastic_layers(name, side):
 
 
 @pytest.mark.skipif(kernels.unavailable_reason() is not None, reason=str(kernels.unavailable_reason()))
+@pytest.mark.parametrize("family", [SMALL, MIXED])
 @pytest.mark.parametrize("batch_stat", [False, True])
-def test_fused_functions_compute_the_same(batch_stat):
+def test_fused_functions_compute_the_same(batch_stat, family):
     found = []
     for way in ("fast", "nnabla"):
-        net = random_net(way=way)
+        net = random_net(family, way=way)
         y, = net.forward(nn.Variable.from_numpy_array(images()), [net.arch(None)], net.mode(batch_stat))
         y.forward()
         found.append(y.d.copy())
@@ -115,8 +132,9 @@ def test_new_weights_depend_on_seed_and_name_alone():
     assert not np.array_equal(same["stem/conv/W"], other["stem/conv/W"])
 
 
-def test_files_copies_and_folded_copies_compute_the_same(tmp_path):
-    net = random_net()
+@pytest.mark.parametrize("family", [SMALL, MIXED])
+def test_files_copies_and_folded_copies_compute_the_same(family, tmp_path):
+    net = random_net(family)
     expected = net.logits(images())
     net.info = {"mean": [0.5] * 3}
     net.save(tmp_path / "net.h5")
@@ -124,11 +142,11 @@ def test_files_copies_and_folded_copies_compute_the_same(tmp_path):
     loaded.kernels = "nnabla"
     assert loaded.info == net.info and np.array_equal(loaded.logits(images()), expected)
     copy = net.extract()
-    copy.variables()["stem/conv/W"].d = 0
+    copy.variables()["classifier/affine/W"].d = 0
     assert np.array_equal(net.logits(images()), expected)
     folded = net.fold_bn()
     assert relative(folded.logits(images()), expected) < 1e-5
-    assert not [name for name in folded.arrays() if "/bn/" in name]
+    assert not [name for name in folded.arrays() if "/bn/" in name and not name.startswith("norm/")]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -145,11 +163,65 @@ def test_calibrated_statistics_are_those_of_the_batches(way):
         assert relative(found[f"{name}/var"].ravel(), variance.d.ravel()) < 1e-4
 
 
-@pytest.mark.parametrize("form", ["nnp"])
-def test_an_exported_file_computes_the_same(form, tmp_path):
+def test_calibration_of_a_layer_that_serves_twice_pools_what_it_sees(monkeypatch):
+    """... and leaves out layers that are only stored."""
+    def build(x, classes, mode):
+        functional.idle(Conv("never", 3, 2, (1, 1)), mode)
+        once = functional.conv(x, "same", 3, 1, mode)
+        return functional.classifier(functional.conv(once, "same", 3, 1, mode), "classifier", classes, mode)
+
+    monkeypatch.setitem(ZOO, "twice", Entry(build))
+    net = random_net("twice")
+    x, weights = images(), net.arrays()
+    calibrate(net, [(0, x, None)], 1)
+    seen = []
+    for _ in range(2):
+        seen.append(np.einsum("oi,nihw->nohw", weights["same/conv/W"][:, :, 0, 0].astype(np.float64), x))
+        mean, std = seen[-1].mean((0, 2, 3), keepdims=True), seen[-1].std((0, 2, 3), keepdims=True)
+        x = np.maximum(weights["same/bn/gamma"] * (seen[-1] - mean) / std + weights["same/bn/beta"], 0)
+    seen = np.concatenate(seen)
+    assert relative(net.arrays()["same/bn/mean"], seen.mean((0, 2, 3), keepdims=True)) < 1e-4
+    assert relative(net.arrays()["same/bn/var"], seen.var((0, 2, 3), keepdims=True)) < 1e-4
+    assert all(np.array_equal(net.arrays()[name], weights[name]) for name in weights if "never" in name)
+
+
+def test_a_network_without_bn_calibrates_to_itself(monkeypatch):
+    monkeypatch.setitem(ZOO, "plain", Entry(
+        lambda x, classes, mode: functional.classifier(x, "classifier", classes, mode)))
+    net = random_net("plain")
+    before = net.arrays()
+    calibrate(net, [(0, images(), None)], 1)
+    assert all(np.array_equal(array, before[name]) for name, array in net.arrays().items())
+
+
+FORMS = ["nnp", pytest.param("onnx", marks=pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxruntime")),
+    reason="requirements-onnx.txt is not installed"))]
+
+
+def everything(x, classes, mode):
+    """What an export could get wrong: padded pools, parts, reshapes, broadcasts, attention."""
+    y = functional.conv(x, "stem", 12, 3, mode, act="swish")
+    y = y + functional.learned("places", (12, 16, 16), mode)
+    y = self_attention(functional.layer_norm(y, "norm", mode), 2, mode)
+    y = functional.concat(*functional.split(y, (1, 3), mode)[::-1], y, mode=mode)
+    y = functional.shuffle(y, 2, mode) + functional.shift(y, mode)
+    y = functional.average_pool(y, 3, mode, 2, 1) - functional.max_pool(y, 3, mode, 2, 1)
+    y = functional.scale(y, functional.global_mean(y, mode), mode)
+    y = functional.crop(functional.upsample(functional.subsample(y, 3, mode), 2, mode), 5, 4, mode)
+    y = functional.conv(y, "gelu", 4, 1, mode, act="gelu", bn=False)
+    return functional.dense(functional.flatten(y, mode), "classifier", classes, mode, scores=True)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("build", [None, everything])
+def test_an_exported_file_computes_the_same(build, form, batch_size, tmp_path, monkeypatch):
+    if build is not None:
+        monkeypatch.setitem(ZOO, SMALL, Entry(build, image_size=16, exact=True))
     net = random_net()
-    about = export.describe(net, "abcde", Augment(), 16, fold=True)
-    assert export.export(net, tmp_path / "net.nnp", form, about, images()) < 1e-4
+    about = export.describe(net, "abcde", Augment(), 16, fold=True, batch_size=batch_size)
+    assert export.export(net, tmp_path / f"net.{form}", form, about, images()) < 1e-4
     assert about["arch"] == SMALL and about["net"]["family"] == SMALL
 
 

@@ -1,5 +1,7 @@
 """A file of somebody else may say anything of its network: it is refused by name, or serves."""
 
+import math
+
 import pytest
 
 from nnabla_ofa.errors import OfaError
@@ -28,7 +30,10 @@ def test_what_a_file_says_is_kept(tmp_path, info):
     ("classes", "abc"), ("classes", ["a", "b"]), ("classes", [1, 2, 3]), ("mean", [0.5, 0.5]), ("mean", 0.5),
     ("std", [1, 1, 0]), ("image_sizes", 32), ("image_sizes", []), ("image_sizes", [0]), ("recipe", "none"),
     ("recipe", {"data": []}), ("calibrated", {}), ("calibrated", {"subnet": "", "image_size": "32"}),
-    ("identity", []), ("seed", "0"), ("stage", 1), ("space", None)])
+    ("identity", []), ("seed", "0"), ("stage", 1), ("space", None), ("mean", [math.nan] * 3), ("seed", -1),
+    ("mean", [10**400, 0, 0]), ("std", [1, math.inf, 1]), ("std", [1e-320, 1, 1]), ("seed", 10**400),
+    ("image_sizes", [10**9]), ("calibrated", {"subnet": "", "image_size": 10**9}),
+    ("calibrated", {"subnet": "", "image_size": 0})])
 def test_what_has_another_form_is_named(tmp_path, name, value):
     with pytest.raises(OfaError, match=f"net.h5 does not describe its network .*info, {name}"):
         load_network(saved(tmp_path, {**GOOD, name: value}))

@@ -1,7 +1,9 @@
 """What other implementations of the zoo's networks compute, for tests.
 
 fixtures/zoo/counts.csv: parameters, MACs and activations, counted in the originals. The activations are
-those of convolutions; those of pycls include the classifier's.
+those of convolutions. Rows of pycls that have activations are by its own counter: the classifier's are
+among them, and adding a bias is one more operation. ResNet in ResNet is there with 100 classes alone: its
+original can be made for 10, and counted, but then its layers do not fit and it cannot run.
 fixtures/zoo/logits.csv: the first four logits of two images, and the largest absolute one, that the
 originals compute in float32 from weights made by `formula`; `bound` is relative to the largest.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import tracemalloc
 from collections import OrderedDict
@@ -81,6 +82,46 @@ def test_arrays_that_share_their_bytes_are_no_more_than_the_file():
     shared = forged(content[:places[1]], once=(len(content), places[1]))  # where the file ends, says HDF5
     with pytest.raises(ValueError, match="w1 of shape .* is not all there"):
         container.read_hdf5(io.BytesIO(shared))
+
+
+def test_groups_that_lie_deep_in_each_other_are_refused(tmp_path):
+    """HDF5 would take minutes for ten thousand of them."""
+    for depth, fails in ((container.DEEPEST + 2, True), (container.DEEPEST, False)):
+        path = tmp_path / f"{depth}.h5"
+        with h5py.File(path, "w") as file:
+            file["/".join(["g"] * depth + ["w"])] = np.float32(7)
+        if fails:
+            with pytest.raises(ValueError, match="groups lie more than 32 deep"):
+                container.read_hdf5(path)
+        else:
+            assert list(container.read_hdf5(path).values()) == [7]
+
+
+def test_links_lead_nowhere(tmp_path):
+    """Soft links, hard links to a group around it, and links to other files give no array of theirs."""
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = np.float32(1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["w"] = np.float32(7)
+        file["soft"], file["group/up"] = h5py.SoftLink("/w"), file["/"]
+        file["outside"] = h5py.ExternalLink("other.h5", "/secret")
+    assert container.read_hdf5(tmp_path / "a.h5") == {"w": 7}
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo])
+def test_devices_and_pipes_are_no_weights(tmp_path, little_memory, make):
+    make(tmp_path / "weights.h5")
+    for read in (container.load, ofa.load):
+        with little_memory(), pytest.raises(ofa.OfaError, match="weights.h5"):
+            read(tmp_path / "weights.h5")
+
+
+def test_a_file_of_holes_is_refused(tmp_path, little_memory):
+    with open(tmp_path / "weights.h5", "wb") as file:
+        file.write(container.MAGIC)
+        file.truncate(2**42)
+    with little_memory(), pytest.raises(ofa.OfaError, match="it is larger than the memory"):
+        container.load(tmp_path / "weights.h5")
 
 
 def test_a_whole_file_passes(tmp_path):

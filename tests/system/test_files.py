@@ -14,6 +14,7 @@ import pytest
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.system import files
 from nnabla_ofa.system.comm import Single
+from nnabla_ofa.training.monitor import SeriesLog
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,28 @@ def test_leftovers_of_killed_writers_go(tmp_path):
     (tmp_path / ".a.123.tmp").write_bytes(b"half")
     with files.lock(tmp_path, Single()):
         assert not (tmp_path / ".a.123.tmp").exists()
+
+
+def test_nothing_is_written_through_links_that_lie_in_a_run_s_folder(tmp_path):
+    """As somebody may leave them who hands a folder on."""
+    own, run = tmp_path / "own", tmp_path / "run"
+    own.write_text("mine")
+    run.mkdir()
+    for name in ("weights.h5", f".weights.h5.{os.getpid()}.tmp", ".lock", "loss.series.txt",
+                 "loss.series.txt.tmp"):
+        (run / name).symlink_to(own)
+    files.write_atomically(run / "weights.h5", b"new")
+    log = SeriesLog(run)
+    log.add("loss", 0, 1.0)
+    log.close()
+    with pytest.raises(OfaError, match=r"cannot write .*\.lock: .*; choose another --output"):
+        with files.lock(run, Single()):
+            pass
+    assert own.read_text() == "mine" and (run / "weights.h5").read_bytes() == b"new"
+    assert (run / "loss.series.txt").read_text().split() == ["0", "1"]
+
+
+def test_a_lock_is_taken_again_and_again(tmp_path):
+    for _ in range(2):
+        with files.lock(tmp_path, Single()):
+            assert (tmp_path / ".lock").is_file()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from nnabla_ofa.errors import OfaError
+from nnabla_ofa.system import unpickler
 from nnabla_ofa.system.unpickler import Refused, unpickle
 
 ORDERED = {("collections", "OrderedDict"): OrderedDict}
@@ -129,3 +130,22 @@ def test_errors_of_the_caller_s_functions_pass():
 
     with pytest.raises(OfaError, match="^no storage 3$"):
         unpickle(b"I3\nQ.", {}, persistent_load=wrong)
+
+
+@pytest.mark.parametrize("data, why", [
+    (b"\x80\x02Nr" + (2**28).to_bytes(4, "little") + b".", "has the number 268435456, which is too large"),
+    (b"Np99999999999\n.", "has the number 99999999999, which is too large"),
+    (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b".", "expected 1099511627776 bytes"),
+    (b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"N.", "pickle exhausted|EOF|truncated|frame"),
+    (b"\x80\x02}N" + b"\x85" * 10**6 + b"Ns.", "it makes more than 30,000 tuples")])
+def test_a_few_bytes_that_would_fill_memory_or_end_the_process(little_memory, data, why):
+    with little_memory(), pytest.raises(OfaError, match=why):
+        unpickle(data, {})
+
+
+def test_nested_tuples_below_the_limit_are_hashed():
+    depth = unpickler.MOST_TUPLES
+    key, = unpickle(b"\x80\x02}N" + b"\x85" * depth + b"Ns.", {})
+    for _ in range(depth):
+        key, = key
+    assert key is None

@@ -2,11 +2,65 @@
 
 from typing import Dict
 
-from . import resnet_cifar
+from . import (
+    anynet,
+    attention_cifar,
+    attention_resnext_cifar,
+    densenet_cifar,
+    dla_cifar,
+    dpn_cifar,
+    efficientnet,
+    googlenet_cifar,
+    inception_cifar,
+    inception_v4_cifar,
+    lenet_cifar,
+    mobilenet_cifar,
+    nasnet_cifar,
+    pnasnet_cifar,
+    preact_cifar,
+    resnet_cifar,
+    resnext_cifar,
+    rir_cifar,
+    seresnet_cifar,
+    shake_cifar,
+    shufflenet_cifar,
+    squeezenet_cifar,
+    stochastic_depth_cifar,
+    vgg_cifar,
+    vit_cifar,
+    wideresnet_cifar,
+    xception,
+)
 from .entry import Entry, torch_keys
 
 __all__ = ["ZOO", "Entry", "torch_keys"]
 
 ZOO: Dict[str, Entry] = {
+    **anynet.NETWORKS,
+    **attention_cifar.NETWORKS,
+    **attention_resnext_cifar.NETWORKS,
+    **densenet_cifar.NETWORKS,
+    **dla_cifar.NETWORKS,
+    **dpn_cifar.NETWORKS,
+    **efficientnet.NETWORKS,
+    **googlenet_cifar.NETWORKS,
+    **inception_cifar.NETWORKS,
+    **inception_v4_cifar.NETWORKS,
+    **lenet_cifar.NETWORKS,
+    **mobilenet_cifar.NETWORKS,
+    **nasnet_cifar.NETWORKS,
+    **pnasnet_cifar.NETWORKS,
+    **preact_cifar.NETWORKS,
     **resnet_cifar.NETWORKS,
+    **resnext_cifar.NETWORKS,
+    **rir_cifar.NETWORKS,
+    **seresnet_cifar.NETWORKS,
+    **shake_cifar.NETWORKS,
+    **shufflenet_cifar.NETWORKS,
+    **squeezenet_cifar.NETWORKS,
+    **stochastic_depth_cifar.NETWORKS,
+    **vgg_cifar.NETWORKS,
+    **vit_cifar.NETWORKS,
+    **wideresnet_cifar.NETWORKS,
+    **xception.NETWORKS,
 }

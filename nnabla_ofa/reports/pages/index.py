@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Union
 
+from ...errors import OfaError
 from ..accuracies import KINDS, collect, is_fixed, of_recipe
 from ..cells import accuracy, duration
 from ..protocol import Cells, PageModule, Records
@@ -32,8 +33,18 @@ def whole(records: Records, modules: Sequence[PageModule], command: str = COMMAN
 
     Returns:
         {file name: Markdown}.
+
+    Raises:
+        OfaError: a record lacks what its page shows.
     """
-    pages = {name: text for module in modules for name, text in module.pages(records).items()}
+    pages: Dict[str, str] = {}
+    for module in modules:
+        try:
+            pages.update(module.pages(records))
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            name = getattr(module, "__name__", "").rpartition(".")[2]
+            raise OfaError(f"the {name} pages cannot be made: a record lacks what they show ({error!r}); "
+                           "restore the newest records, or make them again") from error
     commands = {page: made for module in modules for page, made in module.COMMANDS.items()}
     return {name: text + footer(command) for name, text in
             {"README.md": index_page(records, pages, commands), **pages}.items()}

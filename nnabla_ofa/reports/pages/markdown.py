@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Sequence
 
+from ...data.datasets import printable
 from ..cells import distinct, duration, made_on
 from ..protocol import Cells, Record, Records
+
+# What begins a tag, ends a code span, and makes a link, as entities.
+_MARKUP = {"<": "&lt;", "`": "&#96;", "](": "]&#40;"}
+
+
+def harmless(value: Any) -> Any:
+    """Records whose texts stay plain text in a page, whoever wrote them: no tag, link or line break."""
+    if isinstance(value, dict):
+        return {harmless(key): harmless(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [harmless(item) for item in value]
+    if isinstance(value, str):
+        for mark, entity in _MARKUP.items():
+            value = value.replace(mark, entity)
+        return printable(value)
+    return value
 
 
 def table(rows: Sequence[Cells], left: int = 1) -> str:

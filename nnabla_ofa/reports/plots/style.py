@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from ...system.files import write_atomically
+
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = "osD^vP"
 GREY = "#555555"
@@ -90,4 +92,4 @@ def png(figure: Figure) -> bytes:
 
 def save(figure: Figure, path: Union[str, Path]) -> None:
     """Write the picture as a PNG file."""
-    Path(path).write_bytes(png(figure))
+    write_atomically(path, png(figure))

@@ -1,0 +1,56 @@
+"""A depthwise convolution outside a block as an NNabla function. Activations are (C, H, W, N), float32."""
+from __future__ import annotations
+
+from typing import List
+
+import nnabla as nn
+
+from .build import library
+from .functions import _address, _Function
+from .layout import check
+
+LARGEST = 7  # taps a side
+
+
+class _Depthwise(_Function):
+    """Its inputs are x and the kernels."""
+
+    name = "Depthwise"
+
+    def __init__(self, shape, kernel: int) -> None:
+        super().__init__(shape)
+        self._sizes = (*shape, kernel)
+
+    def grad_depends_input_data(self, i: int, j: int) -> bool:
+        return True
+
+    def forward_impl(self, inputs, outputs) -> None:
+        addresses: List[int] = [_address(v.data) for v in inputs]
+        library().depthwise_layer_forward(*self._sizes, *addresses, _address(outputs[0].data, True))
+
+    def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
+        gradients = [(_address(v.grad, not add) if needed else None, int(bool(add)))
+                     for v, needed, add in zip(inputs, propagate_down, accum)]
+        library().depthwise_layer_backward(*self._sizes, *(_address(v.data) for v in inputs),
+                                           _address(outputs[0].grad), *gradients[0], *gradients[1])
+
+
+def depthwise(x: nn.Variable, weight: nn.Variable) -> nn.Variable:
+    """Each channel convolved with its own kernel, stride 1, `same` padding.
+
+    Args:
+        x: (C, H, W, N).
+        weight: (C, 1, k, k), k odd, 7 at most.
+
+    Returns:
+        y, shaped as x.
+
+    Raises:
+        OfaError: The shapes do not fit, or the library cannot be used.
+    """
+    check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
+    kernel = weight.shape[-1]
+    check(weight.shape == (x.shape[0], 1, kernel, kernel) and kernel % 2 == 1 and kernel <= LARGEST,
+          "weight shape", weight.shape, f"({x.shape[0]}, 1, k, k) with k of 1, 3, 5 or 7")
+    library()
+    return _Depthwise(x.shape, kernel)(x, weight)
