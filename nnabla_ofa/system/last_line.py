@@ -45,8 +45,8 @@ def say(text: str) -> None:
 
 def past_mpirun(text: str) -> None:
     """Write a line to where mpirun prints, if that leaves unread what this process has printed."""
-    if one_of_several() and _unread(2):
-        with contextlib.suppress(OSError):  # the launcher is another user's, or this is not Linux
+    with contextlib.suppress(OSError, MemoryError):  # another user's launcher, not Linux, no memory left
+        if one_of_several() and _unread(2):
             beyond = os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY | os.O_APPEND | os.O_NOCTTY)
             os.write(beyond, f"\n{text}\n".encode(errors="backslashreplace"))
             os.close(beyond)

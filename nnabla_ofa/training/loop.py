@@ -293,8 +293,8 @@ def passes_per_update(settings: Train, ranks: int) -> int:
     if passes % ranks:
         fit = [str(n) for n in range(1, passes + 1) if passes % n == 0]
         choices = ", ".join(fit[:-1]) + " or " * (len(fit) > 1) + fit[-1]
-        raise OfaError(f"{ranks} processes cannot share the {passes} passes of an update evenly "
-                       f"(train.global_batch={settings.global_batch} in passes of train.batch_size="
+        raise OfaError(f"{ranks} processes cannot share the {passes} pass{'es' * (passes > 1)} of an update "
+                       f"evenly (train.global_batch={settings.global_batch} in passes of train.batch_size="
                        f"{settings.batch_size}): start {choices}; for a new run you may choose a smaller "
                        "batch_size or a larger global_batch instead")
     return passes // ranks

@@ -37,6 +37,7 @@ from nnabla_ofa.experiment.parse import load_recipe
 from nnabla_ofa.system import container as checkpoint
 from nnabla_ofa.system import records
 from nnabla_ofa.system.machine import describe_run
+from nnabla_ofa.training.checkpoints import checkpoints
 
 SPACE, EPOCHS = "K7_E1_D3", 3
 TRAIN = ["runners/train.py", "--recipe", "xception_digits", "--search-space", SPACE]
@@ -88,9 +89,9 @@ def run(ranks: int, *arguments, **how) -> Ended:
     return Ended(start(ranks, *arguments, **how))
 
 
-def trained(folder: Path) -> Dict[str, np.ndarray]:
-    """Weights and optimiser state at the end of a run; fails where it did not get there."""
-    return checkpoint.load(folder / SPACE / f"checkpoint-{EPOCHS:04d}.h5")[0]
+def trained(folder: Path, epochs: int = EPOCHS) -> Dict[str, np.ndarray]:
+    """Weights and optimiser state of a run after so many epochs; fails where it did not get there."""
+    return checkpoint.load(folder / SPACE / f"checkpoint-{epochs:04d}.h5")[0]
 
 
 def difference(a: Dict[str, np.ndarray], b: Dict[str, np.ndarray]) -> float:
@@ -248,15 +249,17 @@ def two_hosts(folder: Path, rng: np.random.Generator) -> List[dict]:
             broken_off = not (output / SPACE / "weights.h5").exists()
             run(2, *ONE_UPDATE, "--output", output, launcher=launcher)
             resumed = equal(trained(folder / "two"), trained(output))
+            begun = checkpoints(folder / f"first{k}" / SPACE)[0][0]
             run(1, *ONE_UPDATE, "--output", folder / f"first{k}")
-            alone.append(difference(trained(folder / "two"), trained(folder / f"first{k}")))
+            alone.append(difference(*(trained(folder / name, begun + 1) for name in ("two", f"first{k}"))))
             good = ended.status is not None and said and broken_off and resumed
             print(f"  stopped after {time.time() - cut_at:.1f} s with status {ended.status}")
             came_out["stopped, said why, resumed to the same bits" if good else
                      f"status {ended.status}, {said=}, {broken_off=}, {resumed=}"] += 1
     return rows + [row("the network between two hosts is cut", 2, came_out,
                        "stopped, said why, resumed to the same bits", slowest),
-                   row("the first host alone goes on: weights and momentum against both", 1, *how_far(alone))]
+                   row("the first host alone goes on: its first update, against that of both", 1,
+                       *how_far(alone))]
 
 
 def change(folder: Path, rng: np.random.Generator) -> List[dict]:
