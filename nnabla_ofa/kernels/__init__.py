@@ -4,10 +4,11 @@ NNabla's own CPU functions run this network about forty times slower than the ma
 are compiled on first use, from the C files beside this one, for the CPU at hand.
 
     functions.py   the NNabla functions of a block, their forward and backward passes
-    depthwise.py   that of a depthwise convolution outside a block
+    depthwise.py, elementwise.py   functions outside a block
     layout.py      a block's layers, checked, as the structures that the C code reads
     build.py       compiles and loads the C code
-    fused.c        blocks of layers; gemm.h matrix products, depthwise.h, pool.h, channels.h
+    fused.c        blocks of layers; gemm.h matrix products, depthwise.h, pool.h; channels.h
+                   and elementwise.h what is outside blocks
 """
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ from typing import Optional
 from ..errors import OfaError
 from .build import library, load
 from .depthwise import depthwise
+from .elementwise import hard_swish, scale
 from .functions import block, frozen_block, global_mean, to_chwn
 from .layout import Folded, Layer
 
-__all__ = ["Folded", "Layer", "block", "depthwise", "frozen_block", "global_mean", "set_threads",
+__all__ = ["Folded", "Layer", "block", "depthwise", "frozen_block", "global_mean", "hard_swish", "scale",
+           "set_threads",
            "to_chwn", "unavailable_reason"]
 
 

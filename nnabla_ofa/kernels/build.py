@@ -27,7 +27,8 @@ from typing import Iterator, List, Optional, Tuple
 
 from ..errors import OfaError
 
-_SOURCES = ("fused.c", "gemm.h", "depthwise.h", "pool.h", "channels.h")
+_SOURCES = ("fused.c", "gemm.h", "depthwise.h", "pool.h", "channels.h",
+            "elementwise.h")
 # no -ffast-math: NaN must propagate, and sums keep the order in which they are written
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared")
 _TUNING = (("-march=native", "-fopenmp", "-mprefer-vector-width=512"),
@@ -152,6 +153,10 @@ def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
     library.pack_weight.argtypes = library.transpose.argtypes = [size, size, address, address]
     library.depthwise_layer_forward.argtypes = [size] * 5 + [address] * 3
     library.depthwise_layer_backward.argtypes = [size] * 5 + [address] * 4 + [size, address, size]
+    library.hard_swish_forward.argtypes = [size] + [address] * 2
+    library.hard_swish_backward.argtypes = [size] + [address] * 3 + [size]
+    library.scale_forward.argtypes = [size] * 3 + [address] * 3
+    library.scale_backward.argtypes = [size] * 3 + [address] * 4 + [size, address, size]
     library.set_threads(default_threads())
     return library, None
 

@@ -495,6 +495,7 @@ void block_backward(const block *b) {
 /* ---- layers outside blocks -------------------------------------------------------------- */
 
 #include "channels.h"
+#include "elementwise.h"
 
 /* ---- for Python ------------------------------------------------------------------------- */
 

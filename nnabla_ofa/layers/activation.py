@@ -7,6 +7,8 @@ from typing import Callable, Dict
 import nnabla as nn
 import nnabla.functions as F
 
+from .. import kernels
+
 
 def _hard_sigmoid(x: nn.Variable) -> nn.Variable:
     """min(max(x + 3, 0), 6) / 6 (Howard et al., MobileNetV3, ICCV 2019, section 5.2)."""
@@ -25,6 +27,6 @@ ACTIVATIONS: Dict[str, Callable[[nn.Variable], nn.Variable]] = {
 }
 
 
-def activate(x: nn.Variable, name: str) -> nn.Variable:
-    """The function of this name, one of ACTIVATIONS, of every value."""
-    return ACTIVATIONS[name](x)
+def activate(x: nn.Variable, name: str, fast: bool = False) -> nn.Variable:
+    """The function of this name, one of ACTIVATIONS; fast: by a compiled one where there is one."""
+    return kernels.hard_swish(x) if fast and name == "hard_swish" else ACTIVATIONS[name](x)

@@ -67,7 +67,7 @@ class ConvBn(Single):
             return fused.block(x, (), self, mode, relu_out=self.relu_out, residual=residual)
         activation = "relu" if self.relu_out else self.activation
         if mode.fast and self.mean_pool == 1:
-            return activate(fused.block(x, (), self, mode, residual=residual), activation)
+            return activate(fused.block(x, (), self, mode, residual=residual), activation, mode.fast)
         y = in_nchw(x, mode, lambda own: self._convolved(own, mode))
         return activate(y if residual is None else y + residual, activation)
 

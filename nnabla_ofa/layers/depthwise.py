@@ -55,7 +55,8 @@ class Depthwise(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> (N, width, ceil(H / stride), ceil(W / stride))."""
-        return activate(self._fast(x, mode) if mode.fast else self._plain(x, mode), self.activation)
+        y = self._fast(x, mode) if mode.fast else self._plain(x, mode)
+        return activate(y, self.activation, mode.fast)
 
     def _fast(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The same on (width, H, W, N); of stride 2 every other pixel of stride 1."""

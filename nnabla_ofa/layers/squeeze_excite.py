@@ -9,6 +9,7 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .. import kernels
 from .activation import activate
 from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, in_nchw, parameters
 
@@ -56,7 +57,8 @@ class SqueezeExcite(Single):
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> the same shape."""
         mean = F.mean(x, axis=(1, 2) if mode.fast else (2, 3), keepdims=True)
-        return x * F.broadcast(in_nchw(mean, mode, self._gates), x.shape)
+        gates = in_nchw(mean, mode, self._gates)
+        return kernels.scale(x, gates) if mode.fast else x * F.broadcast(gates, x.shape)
 
     def _gates(self, y: nn.Variable) -> nn.Variable:
         """Factors (N, width, 1, 1) of means."""

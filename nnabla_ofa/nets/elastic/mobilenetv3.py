@@ -62,7 +62,7 @@ class MobileNetV3:
     @property
     def fused(self) -> bool:
         """Whether the fused CPU functions serve it by default."""
-        return False
+        return True
 
     def arch(self, text: str) -> Arch:
         """The subnet of 20 blocks "54 76 - - ...", of once-for-all's dict, or of "K7_E6_D4"."""

@@ -273,7 +273,7 @@ class OfaResNet50:
     @property
     def fused(self) -> bool:
         """Whether the fused CPU functions serve it by default."""
-        return False
+        return True
 
     def arch(self, text: str) -> Arch:
         """The subnet of 24 words, of once-for-all's dict, or of "D2_E0.35_W1"."""
