@@ -14,7 +14,7 @@ import nnabla.functions as F
 import numpy as np
 
 from .activation import activate
-from .base import Arrays, Index, Mode, Parameter, Single, in_nchw, parameters, read, rows, stored
+from .base import Arrays, Index, Mode, Parameter, Single, on_channels, parameters, read, rows, stored
 
 KEYS = ("gamma", "beta", "mean", "var")
 
@@ -131,8 +131,12 @@ class BatchNorm(Single):
         """The graph on the trunk `x`."""
         own = replace(mode, bn_eps=mode.bn_eps if self.eps is None else self.eps,
                       bn_decay=mode.bn_decay if self.decay is None else self.decay)
-        return activate(in_nchw(x, mode, lambda y: batch_normalization(y, self.name, self.width, self.width,
-                                                                       own)), self.activation)
+
+        def normalised(y: nn.Variable) -> nn.Variable:
+            return batch_normalization(y, self.name, self.width, self.width, own)
+
+        y = on_channels(x, normalised) if mode.fast else normalised(x)
+        return activate(y, self.activation, mode.fast)
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """There is no convolution to fold it into: its arrays as they are."""

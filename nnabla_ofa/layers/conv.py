@@ -9,11 +9,12 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .. import kernels
 from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
 from .activation import activate
-from .base import Arrays, Mode, Parameter, Single, in_nchw, parameters
+from .base import Arrays, Mode, Parameter, Single, in_nchw, on_channels, parameters
 from .batch_norm import batch_normalization, bn_parameters, bn_variable, folded_convolution, running
 
 Pair = Tuple[int, int]  # (height, width), in pixels
@@ -62,9 +63,12 @@ class Conv(Single):
     def build(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable] = None) -> nn.Variable:
         """The graph on the trunk `x`; residual: what is added before the activation, as the output."""
         if mode.fast and self.fusable():
-            return fused.block(x, (), self, mode, relu_out=self.activation == "relu", residual=residual)
-        y = in_nchw(x, mode, lambda own: self._convolved(own, mode))
-        return activate(y if residual is None else y + residual, self.activation)
+            relu = self.activation == "relu"
+            y = fused.block(x, (), self, mode, relu_out=relu, residual=residual)
+            return y if relu else activate(y, self.activation, fast=True)
+        y = (self._depthwise(x, mode) if mode.fast and self.depthwise() else
+             in_nchw(x, mode, lambda own: self._convolved(own, mode)))
+        return activate(y if residual is None else y + residual, self.activation, mode.fast)
 
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, H', W'), BN included."""
@@ -75,6 +79,15 @@ class Conv(Single):
             return y
         own = mode if self.eps is None else replace(mode, bn_eps=self.eps)
         return batch_normalization(y, self.name, self.w_out, self.w_out, own)
+
+    def _depthwise(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+        """The same on (C, H, W, N); of stride 2 every other pixel of stride 1."""
+        y = kernels.depthwise(x, self.variable("conv/W", mode))
+        y = y if self.stride == (1, 1) else y[:, ::self.stride[0], ::self.stride[1]]
+        y = y + F.reshape(self.variable("conv/b", mode), (self.w_out, 1, 1, 1)) if self.bias else y
+        own = mode if self.eps is None else replace(mode, bn_eps=self.eps)
+        return y if not self.bn else on_channels(
+            y, lambda one: batch_normalization(one, self.name, self.w_out, self.w_out, own))
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """See `base.Owner`."""
@@ -90,11 +103,17 @@ class Conv(Single):
     # On the CPU ---------------------------------------------------------------------------------
 
     def fusable(self) -> bool:
-        """Whether `kernels.block` computes it: square and odd, "same" padding, dense, BN, ReLU or none."""
+        """Whether `kernels.block` computes it: dense, BN, no bias, square and odd, "same" padding."""
+        return self.groups == 1 and not self.bias and self.bn and self.eps is None and self._same()
+
+    def depthwise(self) -> bool:
+        """Whether `kernels.depthwise` computes it: a kernel a channel, square and odd, "same" padding."""
+        return self.groups == self.w_in == self.w_out and self._same() and self.kernel[0] <= 7
+
+    def _same(self) -> bool:
         side, stride = self.kernel[0], self.stride[0]
         return (self.kernel == (side, side) and side % 2 == 1 and self.pad == (side // 2,) * 2
-                and self.stride == (stride, stride) and self.groups == 1 and not self.bias and self.bn
-                and self.activation in ("none", "relu") and self.eps is None)
+                and self.stride == (stride, stride))
 
     def kernel_layer(self, mode: Mode) -> KernelLayer:
         """Its variables, as `kernels.block` takes them."""
