@@ -90,9 +90,9 @@ class Conv(Single):
     # On the CPU ---------------------------------------------------------------------------------
 
     def fusable(self) -> bool:
-        """Whether `kernels.block` computes it: square and odd, "same" padding, dense, BN, ReLU or none."""
+        """Whether `kernels.block` computes it: 1x1 or 3x3, "same" padding, dense, BN, ReLU or none."""
         side, stride = self.kernel[0], self.stride[0]
-        return (self.kernel == (side, side) and side % 2 == 1 and self.pad == (side // 2,) * 2
+        return (self.kernel == (side, side) and side in (1, 3) and self.pad == (side // 2,) * 2
                 and self.stride == (stride, stride) and self.groups == 1 and not self.bias and self.bn
                 and self.activation in ("none", "relu") and self.eps is None)
 
