@@ -103,8 +103,9 @@ class Conv(Single):
     # On the CPU ---------------------------------------------------------------------------------
 
     def fusable(self) -> bool:
-        """Whether `kernels.block` computes it: dense, BN, no bias, square and odd, "same" padding."""
-        return self.groups == 1 and not self.bias and self.bn and self.eps is None and self._same()
+        """Whether `kernels.block` computes it: 1x1 or 3x3, "same" padding, dense, BN, no bias."""
+        return (self.kernel[0] in (1, 3) and self._same() and self.groups == 1 and not self.bias and self.bn
+                and self.eps is None)
 
     def depthwise(self) -> bool:
         """Whether `kernels.depthwise` computes it: a kernel a channel, square and odd, "same" padding."""

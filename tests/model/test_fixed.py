@@ -46,6 +46,7 @@ def small(monkeypatch):
 def mixed(x, classes, mode):
     """Convolutions that can be fused, after and beside every kind of layer that cannot."""
     y = functional.conv(functional.batch_norm(x, "norm", mode), "0", 8, 3, mode)
+    y = functional.conv(y, "large", 8, 5, mode)
     y = functional.conv(y, "1", 8, 3, mode, groups=8, bias=True, act="swish")
     y = functional.shuffle(functional.max_pool(y, 2, mode), 2, mode)
     gate = functional.dense(functional.global_mean(y, mode), "gate", 8, mode, act="sigmoid")

@@ -110,7 +110,8 @@ def resnet_stages(blocks: Sequence[int], ratio: int, groups: int) -> Tuple[Stage
 def resnet(depth: int) -> Entry:
     """The ResNet of so many layers for ImageNet (He et al., CVPR 2016), its stride on the 3x3."""
     return Entry(partial(anynet, stem=IMAGENET, stages=resnet_stages(DEPTHS[depth], 1, 1)),
-                 "He et al., CVPR 2016", {f"pycls/R-{depth}-1x64d": PYCLS}, image_size=224, classes=1000)
+                 "He et al., CVPR 2016", {f"pycls/R-{depth}-1x64d": PYCLS}, image_size=224, classes=1000,
+                 fused=True)
 
 
 def resnext(depth: int) -> Entry:

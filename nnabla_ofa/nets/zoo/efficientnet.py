@@ -21,7 +21,7 @@ import nnabla as nn
 
 from ...layers import Mode
 from ...layers.conv import Conv
-from ...layers.functional import channels, classifier, conv, drop_path, global_mean, idle, scale
+from ...layers.functional import channels, classifier, conv, drop_path, idle, squeeze_excite
 from .entry import Entry, Rule
 
 KERNELS, STRIDES = (3, 3, 5, 3, 5, 5, 3), (1, 2, 2, 2, 1, 2, 1)
@@ -98,10 +98,8 @@ def block(x: nn.Variable, name: str, width: int, kernel: int, stride: int, expan
     inner = 6 * own if expand else own
     y = conv(x, f"{name}/expand", inner, 1, mode, act="swish") if expand else x
     y = conv(y, f"{name}/depthwise", inner, kernel, mode, stride, groups=inner, act="swish")
-    gate = global_mean(y, mode, keep=True)
-    gate = conv(gate, f"{name}/se/0", own // 4, 1, mode, bias=True, bn=False, act="swish")
-    gate = conv(gate, f"{name}/se/1", inner, 1, mode, bias=True, bn=False, act="sigmoid")
-    return conv(scale(y, gate, mode), f"{name}/project", width, 1, mode, act="none")
+    y = squeeze_excite(y, f"{name}/se", own // 4, mode, act="swish")
+    return conv(y, f"{name}/project", width, 1, mode, act="none")
 
 
 EXPAND, DEPTHWISE, SE, PROJECT = (rf"stages/(\d)/(\d)/{part}" for part in ("expand", "depthwise", r"se/(\d)",
