@@ -136,7 +136,6 @@ class Fixed:
         return self.entry.build(x, self.classes, mode, **self._given())
 
 
-FAMILIES: Tuple[str, ...] = (*ELASTIC, *ZOO)
 
 
 def config_class(name: str) -> Union[Type[ElasticConfig], Type[Fixed]]:

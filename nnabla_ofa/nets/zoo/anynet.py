@@ -177,13 +177,14 @@ def regnet(kind: str, stem: Stem, stages: Sequence[Stage]) -> Function:
 def imagenet(kind: str, size: str, row: RegNet) -> Entry:
     """A RegNet for ImageNet."""
     return Entry(regnet(kind, Stem(32, 3, 2), row.stages((2, 2, 2, 2))), PAPER,
-                 {f"pycls/RegNet{kind}-{size}": PYCLS}, image_size=224, classes=1000)
+                 {f"pycls/RegNet{kind}-{size}": PYCLS}, image_size=224, classes=1000, fused=True)
 
 
 def cifar(kind: str, size: str) -> Entry:
     """A RegNet for 32 pixels; RegNetY has the stages of RegNetX."""
     return Entry(regnet(kind, Stem(64), X[size].stages((1, 1, 2, 2))), PAPER,
-                 {f"{place}/RegNet{kind}_{size}": KUANGLIU for place in ("pytorch-cifar", "MutableNAS")})
+                 {f"{place}/RegNet{kind}_{size}": KUANGLIU for place in ("pytorch-cifar", "MutableNAS")},
+                 fused=True)
 
 
 def named(kind: str, size: str) -> str:
