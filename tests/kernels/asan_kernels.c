@@ -1,7 +1,7 @@
 /* The kernels under AddressSanitizer, every array an allocation of its exact size; `make asan`.
  * NNabla is absent: its caching allocator would hide what is written behind an array. The numbers
  * are the Python tests' business. */
-#include "../nnabla_ofa/kernels/fused.c"
+#include "../../nnabla_ofa/kernels/fused.c"
 #include <stdio.h>
 
 static void *arrays[256];
@@ -61,6 +61,20 @@ static void run(long height, long width, long batch, long channels, long inner, 
   while (count) free(arrays[--count]);
 }
 
+/* The functions outside blocks. */
+static void run_outside(long height, long width, long batch, long channels, long kernel) {
+  long n = channels * height * width * batch, weights = channels * kernel * kernel;
+  float *x = new_array(n), *w = new_array(weights), *y = new_array(n), *dy = new_array(n);
+  float *dx = new_array(n), *dw = new_array(weights), *s = new_array(channels * batch);
+  depthwise_layer_forward(channels, height, width, batch, kernel, x, w, y);
+  depthwise_layer_backward(channels, height, width, batch, kernel, x, w, dy, dx, 0, dw, 1);
+  depthwise_layer_backward(channels, height, width, batch, kernel, x, w, dy, NULL, 0, dw, 0);
+  hard_swish_forward(n, x, y), hard_swish_backward(n, x, dy, dx, 1);
+  scale_forward(channels, height * width, batch, x, s, y);
+  scale_backward(channels, height * width, batch, x, s, dy, dx, 0, new_array(channels * batch), 0);
+  while (count) free(arrays[--count]);
+}
+
 int main(void) {
   static const long images[][3] = {{1, 1, 1}, {3, 2, 7}, {8, 8, 8}, {9, 5, 3}, {40, 33, 18}};
   for (threads = 1; threads <= 3; threads++)
@@ -71,6 +85,7 @@ int main(void) {
           run(s[0], s[1], s[2], 17, 9, 1, kernel, 7, 0, 1, frozen);
           run(s[0], s[1], s[2], 5, 33, 2, kernel, 7, 2, 1, frozen);
           run(s[0], s[1], s[2], 18, 2, 2, kernel, kernel, 0, 1, frozen);
+          if (!frozen) run_outside(s[0], s[1], s[2], 5, kernel);
           run(s[0], s[1], s[2], 15, 0, 0, 3, 3, kernel == 3 ? 1 : 2, kernel == 5 ? 1 : 3, frozen);
         }
   run(2, 2, 3, 800, 40, 2, 3, 3, 0, 1, 0); /* several runs of k */
