@@ -14,7 +14,7 @@ from typing import List, Optional, Tuple
 
 from ..errors import OfaError
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, add_weights, open_network
+from ..experiment.options import WeightsOptions, add_run_options, add_subnet, add_weights, open_network
 from ..experiment.recipe import Recipe
 from ..model import AnyNetwork
 from ..nets import Arch
@@ -58,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser)
     add_weights(parser, "of a stage or subnet")
-    parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
-                        help="one name a block, or one for all; repeatable")
+    add_subnet(parser, "one name a block, or one for all; repeatable", repeatable=True)
     parser.add_argument("--subnets", type=Path, metavar="FILE", help="file with a subnet a line")
     parser.add_argument("--stage-list", metavar="SPACE", help="the recipe's validation list of a stage")
     parser.add_argument("--image-size", type=int, nargs="+", help="pixels (default: the recipe's)")

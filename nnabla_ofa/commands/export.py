@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 from ..experiment.command import Command
-from ..experiment.options import WeightsOptions, add_run_options, add_weights, open_network
+from ..experiment.options import WeightsOptions, add_run_options, add_subnet, add_weights, open_network
 from ..formats import export
 from ..system.comm import Communicator
 
@@ -54,8 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser, output="file to write")
     add_weights(parser, "of a supernet or a subnet")
-    parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
-                        help="one name a block, or one for all (default: the largest; a subnet's own)")
+    add_subnet(parser, "one name a block, or one for all (default: the largest; a subnet's own)")
     parser.add_argument("--format", choices=tuple(export.FORMATS), required=True)
     parser.add_argument("--fold", action="store_true", help="fold BN into the convolutions")
     parser.add_argument("--image-size", type=int, nargs=1, help="pixels (default: the recipe's largest)")

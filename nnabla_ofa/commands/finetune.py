@@ -18,6 +18,7 @@ from ..experiment.options import (
     add_accept_changes,
     add_new_head,
     add_run_options,
+    add_subnet,
     add_weights,
     open_network,
 )
@@ -44,8 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `Options`."""
     add_run_options(parser)
     add_weights(parser, "of a supernet or a subnet")
-    parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
-                        help="one name a block, or one for all (default: the recipe's; a subnet's own)")
+    add_subnet(parser, "one name a block, or one for all (default: the recipe's; a subnet's own)")
     parser.add_argument("--save", type=Path, help="where the subnet goes (default: in the run's folder)")
     parser.add_argument("--scratch", action="store_true",
                         help="train it from new weights instead, to see what the supernet's are worth")

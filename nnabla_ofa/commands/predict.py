@@ -39,6 +39,7 @@ from ..experiment.command import Command
 from ..experiment.options import (
     WeightsOptions,
     add_options,
+    add_subnet,
     add_weights,
     at_least,
     check_kernels,
@@ -260,8 +261,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="an image file")
     add_weights(parser, "of a stage, or a subnet")
-    parser.add_argument("--subnet", metavar='"XP1 7x7 3, ..."',
-                        help="one name a block, or one for all (default: the largest; a subnet's own)")
+    add_subnet(parser, "one name a block, or one for all (default: the largest; a subnet's own)")
     parser.add_argument("--data", help="training images for BN statistics: dataset folder, or digits "
                         "(default: where they are needed, what the weights say)")
     parser.add_argument("--image-size", type=at_least(1), nargs=1, metavar="PIXELS",

@@ -25,7 +25,15 @@ from ..errors import OfaError
 from ..experiment.command import Command
 from ..experiment.listing import Row, print_table, require_form, save
 from ..experiment.options import Options as CommonOptions
-from ..experiment.options import add_net, add_options, at_least, check_kernels, command_line, with_net
+from ..experiment.options import (
+    add_net,
+    add_options,
+    add_subnet,
+    at_least,
+    check_kernels,
+    command_line,
+    with_net,
+)
 from ..experiment.parse import load_recipe
 from ..formats import load
 from ..kernels.build import default_threads
@@ -217,8 +225,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_net(parser)
     parser.add_argument("--search-space", metavar="NAME", help="of --recipe, with random weights")
     parser.add_argument("--classes", type=at_least(1), help="of --recipe (default: what it says)")
-    parser.add_argument("--subnet", action="append", default=[], metavar='"XP1 7x7 3, ..."',
-                        help="repeatable (default: the largest and the smallest)")
+    add_subnet(parser, "repeatable (default: the largest and the smallest)", repeatable=True)
     parser.add_argument("--random", type=at_least(0), default=0, metavar="N", help="N random subnets")
     parser.add_argument("--image-size", type=at_least(1), nargs="+", help="pixels")
     parser.add_argument("--save", type=Path, metavar="FILE", help="the table as .csv or .json")

@@ -118,6 +118,24 @@ def add_weights(p: argparse.ArgumentParser, what: str) -> None:
                    help="which network of the zoo a PyTorch file holds (supernets of once-for-all are known)")
 
 
+def add_subnet(p: argparse.ArgumentParser, what: str, repeatable: bool = False) -> None:
+    """The argument that names a subnet. what: its help; repeatable: then it is a list."""
+    several: Dict[str, Any] = {"action": "append", "default": []} if repeatable else {}
+    p.add_argument("--subnet", type=subnet_text, metavar='"XP1 7x7 3, ..."',
+                   help=f"{what}; or a .json file that holds it", **several)
+
+
+def subnet_text(name: str) -> str:
+    """The type of an argument that is a subnet's text, or the name of a .json file that holds it."""
+    if not name.endswith(".json"):
+        return name
+    try:
+        text = Path(name).read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {name}: {error}") from error
+    return text[1:-1] if text[:1] == text[-1:] == '"' else text  # a text in JSON
+
+
 def add_net(p: argparse.ArgumentParser) -> None:
     """The argument that chooses a network."""
     p.add_argument("--net", metavar="NAME",

@@ -48,6 +48,8 @@ def load(path: Location, widths: Optional[Sequence[int]] = None, classes: Option
             raise OfaError(f"{path} holds {loaded.config.family}, not {net}")
         return loaded
     if net is not None or is_torch_file(path):
+        if widths is not None:
+            raise OfaError(f"{path}: widths are those of an nnabla-nas checkpoint (.h5): leave them out")
         return _load_torch(path, net, classes, net_config, config)
     if widths is None or classes is None:
         raise OfaError(f"{path} is not a file of nnabla_ofa; if it is an nnabla-nas checkpoint, give "

@@ -92,10 +92,10 @@ class Weights(Generic[C]):
         """See `protocol.AnyNetwork`."""
         if arch is None:
             return self.space.largest()
-        if isinstance(arch, str):
+        if isinstance(arch, (str, Mapping)):
             arch = self.config.arch(arch)
         if not isinstance(arch, Arch):
-            raise OfaError(f"subnet {arch!r} is neither an Arch, nor the text of one, nor None")
+            raise OfaError(f"subnet {arch!r} is neither an Arch, nor the text or dict of one, nor None")
         return self.space.check(arch)
 
     def mode(self, batch_stat: bool, random: Optional[Noise] = None) -> Mode:

@@ -12,7 +12,7 @@ from ..nets import Arch, Config, Space
 from ..system.files import Location
 from .population import Population
 
-Subnet = Union[Arch, str, None]  # a value, its text, or None for the largest
+Subnet = Union[Arch, str, Mapping[str, Any], None]  # a value, its text or dict, or None for the largest
 # JSON-able: class names, normalisation, image sizes, recipe, stage; calibrated: whose BN statistics are
 # stored, {"subnet": its text, "image_size": pixels or None}, absent where they are nobody's or unknown.
 Info = Dict[str, Any]

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple, Union
 
 import numpy as np
 
 from ..errors import OfaError
+
+Text = Union[str, Mapping[str, Any]]  # a subnet's text, or once-for-all's dict of it
 
 
 class Choice(Protocol):

@@ -18,7 +18,7 @@ import nnabla as nn
 from ..errors import OfaError, require
 from ..layers import Layer, Mode
 from ..layers.functional import sides
-from .arch import Arch, Space
+from .arch import Arch, Space, Text
 from .elastic.mobilenetv3 import MobileNetV3
 from .elastic.proxylessnas import ProxylessNAS
 from .elastic.resnet20 import ResNet20
@@ -52,7 +52,7 @@ class Config(Protocol):
     def fused(self) -> bool:
         """Whether the fused CPU functions serve it by default."""
 
-    def arch(self, text: str) -> Arch:
+    def arch(self, text: Text) -> Arch:
         """The subnet of this text. Raises OfaError."""
 
     def space(self, name: str) -> Space:
@@ -119,7 +119,7 @@ class Fixed:
         return {name: value for name, value in (("dropout", self.dropout), ("drop_path", self.drop_path))
                 if value is not None}
 
-    def arch(self, text: str) -> Arch:
+    def arch(self, text: Text) -> Arch:
         """The network itself, by its name. Raises OfaError for any other text."""
         if str(text).strip() != self.family:
             raise OfaError(f"subnet {text!r}: {self.family} is a fixed network, it has no subnet but "

@@ -11,7 +11,6 @@ of a space of one network is that network's, too: "K7_E6_D4".
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, cast
@@ -20,7 +19,7 @@ import numpy as np
 
 from ...errors import OfaError
 from ...layers import Absent, ConvBn, Depthwise, Layer, Residual, SqueezeExcite
-from ..arch import Arch, Choice, Space
+from ..arch import Arch, Choice, Space, Text
 from . import once_for_all
 from .widths import make_divisible
 
@@ -152,7 +151,7 @@ def parse_space(name: str, blocks: int) -> Space:
     return space_of(found[0], found[1], depths, blocks)
 
 
-def parse_arch(text: str, blocks: int) -> Arch:
+def parse_arch(text: Text, blocks: int) -> Arch:
     """The subnet of a text: block after block, once-for-all's dict, or the name of a space of one network.
 
     Args:
@@ -166,7 +165,7 @@ def parse_arch(text: str, blocks: int) -> Arch:
         return _of_dict(text, blocks)
     words = str(text).split()
     if len(words) == 1 and words[0].startswith("K"):
-        space = parse_space(text, blocks)
+        space = parse_space(words[0], blocks)
         if not space.single():
             raise OfaError(f"subnet {text!r} is a search space of more than one network")
         return space.largest()
@@ -187,7 +186,7 @@ def parse_arch(text: str, blocks: int) -> Arch:
     return Arch(tuple(units))
 
 
-def _of_dict(text: str, blocks: int) -> Arch:
+def _of_dict(text: Text, blocks: int) -> Arch:
     """The subnet of once-for-all's lists; depth 1 of a single last block may be written as any."""
     stages = -(-blocks // LONGEST)
     lists = once_for_all.parse(text, {"ks": blocks, "e": blocks, "d": stages},
@@ -196,23 +195,22 @@ def _of_dict(text: str, blocks: int) -> Arch:
     for place, (kernel, expand) in enumerate(zip(lists["ks"], lists["e"])):
         stage, number = divmod(place, LONGEST)
         whole = stage < blocks // LONGEST
-        if whole and lists["d"][stage] < DEPTHS[0]:
-            raise OfaError(f"subnet {text[:60]!r}: entry {stage} of 'd' is {lists['d'][stage]}, not one of "
-                           f"{', '.join(map(str, DEPTHS))}")
+        if whole and lists["d"][stage] not in DEPTHS:
+            raise OfaError(f"subnet {once_for_all.short(text)}: entry {stage} of 'd' is "
+                           f"{lists['d'][stage]}, not one of {', '.join(map(str, DEPTHS))}")
         optional = whole and number >= DEPTHS[0]
         gone = optional and number >= lists["d"][stage]
         units.append(Unit(0, 0, True) if gone else Unit(kernel, expand, optional))
     return Arch(tuple(units))
 
 
-def to_dict(arch: Arch) -> str:
-    """The subnet as once-for-all's JSON; absent blocks have the smallest kernel and ratio there."""
+def to_dict(arch: Arch) -> Dict[str, List[Any]]:
+    """The subnet as once-for-all's dict; absent blocks have the smallest kernel and ratio there."""
     units = cast(Sequence[Unit], arch.canonical().blocks)
     stages = [units[i:i + LONGEST] for i in range(0, len(units), LONGEST)]
-    lists: Dict[str, List[int]] = {"ks": [unit.kernel or KERNELS[0] for unit in units],
-                                   "e": [unit.expand or EXPANDS[0] for unit in units],
-                                   "d": [sum(bool(unit.kernel) for unit in stage) for stage in stages]}
-    return json.dumps(lists)
+    return {"ks": [unit.kernel or KERNELS[0] for unit in units],
+            "e": [unit.expand or EXPANDS[0] for unit in units],
+            "d": [sum(bool(unit.kernel) for unit in stage) for stage in stages]}
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ It is the network of once-for-all's ofa_mbv3_d234_e346_k357_w1.0 and w1.2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence, Tuple, cast
+from typing import Any, Dict, List, Sequence, Tuple, cast
 
 from ...errors import require
 from ...layers import Depthwise, FeatureMix, Layer, Linear, Residual
-from ..arch import Arch, Space
-from .mbconv import LONGEST, Shape, Unit, Units, conv, inverted, parse_arch, parse_space
+from ..arch import Arch, Space, Text
+from .mbconv import LONGEST, Shape, Unit, Units, conv, inverted, parse_arch, parse_space, to_dict
 from .widths import make_divisible
 
 WIDTHS = (16, 16, 24, 40, 80, 112, 160, 960, 1280)
@@ -64,9 +64,13 @@ class MobileNetV3:
         """Whether the fused CPU functions serve it by default."""
         return True
 
-    def arch(self, text: str) -> Arch:
+    def arch(self, text: Text) -> Arch:
         """The subnet of 20 blocks "54 76 - - ...", of once-for-all's dict, or of "K7_E6_D4"."""
         return parse_arch(text, BLOCKS)
+
+    def once_for_all(self, arch: Arch) -> Dict[str, List[Any]]:
+        """The subnet as once-for-all's dict."""
+        return to_dict(arch)
 
     def space(self, name: str) -> Space:
         """The space "K357_E346_D234", or that of one subnet."""

@@ -13,12 +13,12 @@ It is the network of once-for-all's ofa_proxyless_d234_e346_k357_w1.3.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence, Tuple, cast
+from typing import Any, Dict, List, Sequence, Tuple, cast
 
 from ...errors import require
 from ...layers import Depthwise, Layer, Linear, Residual
-from ..arch import Arch, Space
-from .mbconv import LONGEST, Shape, Unit, Units, conv, inverted, parse_arch, parse_space
+from ..arch import Arch, Space, Text
+from .mbconv import LONGEST, Shape, Unit, Units, conv, inverted, parse_arch, parse_space, to_dict
 from .widths import make_divisible
 
 WIDTHS = (32, 16, 24, 40, 80, 96, 192, 320, 1280)
@@ -56,9 +56,13 @@ class ProxylessNAS:
         """Whether the fused CPU functions serve it by default."""
         return True
 
-    def arch(self, text: str) -> Arch:
+    def arch(self, text: Text) -> Arch:
         """The subnet of 21 blocks "54 76 - - ...", of once-for-all's dict, or of "K7_E6_D4"."""
         return parse_arch(text, BLOCKS)
+
+    def once_for_all(self, arch: Arch) -> Dict[str, List[Any]]:
+        """The subnet as once-for-all's dict."""
+        return to_dict(arch)
 
     def space(self, name: str) -> Space:
         """The space "K357_E346_D234", or that of one subnet."""

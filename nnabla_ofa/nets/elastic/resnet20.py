@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import OfaError, require
 from ...layers import ConvBn, Layer, Linear, Residual
-from ..arch import Arch, Choice, Space
+from ..arch import Arch, Choice, Space, Text
 
 GROUPS = (7, 6, 7)  # widths at each resolution, the ignored one included
 LARGEST = (16, 32, 64)
@@ -118,7 +118,7 @@ class ResNet20:
         """Whether the fused CPU functions serve it by default."""
         return True
 
-    def arch(self, text: str) -> Arch:
+    def arch(self, text: Text) -> Arch:
         """Arch of 20 widths joined by "-"; raises OfaError that names the first one not allowed."""
         names = str(text).strip().split("-")
         if len(names) != sum(GROUPS) or not all(re.fullmatch(r"[0-9]{1,3}", name) for name in names):

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Optional, Sequence, Tuple, cast
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
 from ...errors import OfaError, require
 from ...layers import Absent, ConvBn, Layer, Linear, MaxPool, Residual
-from ..arch import Arch, Choice, Space
+from ..arch import Arch, Choice, Space, Text
 from . import once_for_all
 from .widths import make_divisible
 
@@ -192,13 +192,13 @@ def parse_space(name: str) -> Space:
     return space_of(depths, found[1], found[2])
 
 
-def parse_arch(text: str) -> Arch:
+def parse_arch(text: Text) -> Arch:
     """The subnet of a text: 24 words, once-for-all's dict, or the name of a space of one network."""
     if once_for_all.is_dict(text):
         return _of_dict(text)
     words = str(text).split()
     if len(words) == 1 and words[0].startswith("D"):
-        space = parse_space(text)
+        space = parse_space(words[0])
         if not space.single():
             raise OfaError(f"subnet {text!r} is a search space of more than one network")
         return space.largest()
@@ -224,7 +224,7 @@ def _number(word: str) -> str:
     return (number.lstrip("0") if float(match[1]) in RATIOS else number) + match[2]
 
 
-def _of_dict(text: str) -> Arch:
+def _of_dict(text: Text) -> Arch:
     """The subnet of once-for-all's lists; widths are indices there."""
     lists = once_for_all.parse(text, {"d": 1 + len(LEAST), "e": sum(LEAST) + MORE * len(LEAST), "w": 6},
                                {"d": DEPTHS, "e": RATIOS, "w": range(len(WIDTHS))})
@@ -237,6 +237,22 @@ def _of_dict(text: str) -> Arch:
             there = number < least + lists["d"][1 + stage]
             blocks.append(Bottleneck(ratio if there else 0, optional))
     return Arch(tuple(blocks))
+
+
+def to_dict(arch: Arch) -> Dict[str, List[Any]]:
+    """The subnet as once-for-all's dict; absent blocks have the smallest ratio there."""
+    own = arch.canonical().blocks
+    mid, top = cast(Sequence[Width], own[:2])
+    lists: Dict[str, List[Any]] = {"d": [MORE if mid.residual else 0], "e": [],
+                                   "w": [WIDTHS.index(mid.factor), WIDTHS.index(top.factor)]}
+    place = 2
+    for least in LEAST:
+        blocks = cast(Sequence[Bottleneck], own[place + 1:place + 1 + least + MORE])
+        lists["w"].append(WIDTHS.index(cast(Width, own[place]).factor))
+        lists["d"].append(sum(bool(block.ratio) for block in blocks) - least)
+        lists["e"] += [block.ratio or RATIOS[0] for block in blocks]
+        place += 1 + len(blocks)
+    return lists
 
 
 # The network -------------------------------------------------------------------------------------
@@ -275,9 +291,13 @@ class OfaResNet50:
         """Whether the fused CPU functions serve it by default."""
         return True
 
-    def arch(self, text: str) -> Arch:
+    def arch(self, text: Text) -> Arch:
         """The subnet of 24 words, of once-for-all's dict, or of "D2_E0.35_W1"."""
         return parse_arch(text)
+
+    def once_for_all(self, arch: Arch) -> Dict[str, List[Any]]:
+        """The subnet as once-for-all's dict."""
+        return to_dict(arch)
 
     def space(self, name: str) -> Space:
         """The space "D012_E0.2+0.25+0.35_W0.65+0.8+1", or that of one subnet."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...errors import OfaError, require
 from ...layers import ConvBn, Layer, Linear, Residual, Separable
-from ..arch import Arch, Choice, Space
+from ..arch import Arch, Choice, Space, Text
 from .widths import make_divisible
 
 WIDTHS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
@@ -156,7 +156,7 @@ class Xception:
         """Whether the fused CPU functions serve it by default."""
         return True
 
-    def arch(self, text: str) -> Arch:
+    def arch(self, text: Text) -> Arch:
         """Arch of "XP1 7x7 3, XP1 5x5 3, ..."; one name alone stands for equal blocks.
 
         Brackets and quotes of a Python or JSON list are accepted, and so are the integers, 0 to 26 a
@@ -217,7 +217,7 @@ class Xception:
         return (*entry, *((i,) for i in range(self.middle_blocks)), *exit_)
 
 
-def parse_arch(text: str) -> Arch:
+def parse_arch(text: Text) -> Arch:
     """Arch of as many blocks as `text` names; raises OfaError for none or a misspelt one."""
     names = [name for name in map(str.strip, re.sub(r"[\[\]'\"]", "", str(text)).split(",")) if name]
     if not names:
