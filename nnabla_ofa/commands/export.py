@@ -1,4 +1,4 @@
-"""Write one network as a file for other programs: NNP, ONNX, or a checkpoint of nnabla-nas.
+"""Write one network as a file for other programs: NNP, ONNX, nnabla-nas's checkpoint, or PyTorch's weights.
 
     python runners/export.py --weights runs/demo/subnet.h5 --format onnx --output runs/demo/subnet.onnx
 

@@ -69,9 +69,10 @@ class Usage(Protocol):
 
 
 class Format(NamedTuple):
-    """A file format. suffix: of its files' names."""
+    """A file format. suffix: of its files' names. graph: whether it has one; else weights alone."""
 
     suffix: str
     save: Save
     load: Load
     usage: Usage
+    graph: bool = True

@@ -1,7 +1,10 @@
 """A stand-alone network as a file for other programs: written, read back, compared, then put in place.
 
-    nnp         NNabla's exchange format (nnp.py)       onnx    everybody's (onnx_file.py)
-    nnabla-nas  its checkpoints (nnabla_nas.py): weights, and no graph
+    nnp           NNabla's exchange format (nnp.py)
+    onnx          everybody's (onnx_file.py)
+    nnabla-nas    its checkpoints (nnabla_nas.py): weights, and no graph
+    once-for-all  PyTorch files of its families (torch_export.py), again weights alone
+    torch         PyTorch files of the zoo's networks (torch_export.py), too
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from ..evaluation import Images
 from ..model import AnyNetwork
 from ..system.files import Location, write_atomically
 from ..system.machine import versions
-from . import nnabla_nas, nnp, onnx_file
+from . import nnabla_nas, nnp, onnx_file, torch_export
 from .exchange import INPUT, OUTPUT, About, Format, Logits
 
 TOLERANCE = 1e-4  # of the largest logit; float32 in another order of sums is about 1e-6
@@ -27,7 +30,11 @@ TOLERANCE = 1e-4  # of the largest logit; float32 in another order of sums is ab
 FORMATS: Dict[str, Format] = {
     "nnp": Format(".nnp", nnp.save, nnp.load, nnp.usage),
     "onnx": Format(".onnx", onnx_file.save, onnx_file.load, onnx_file.usage),
-    "nnabla-nas": Format(".h5", nnabla_nas.save, nnabla_nas.loaded_logits, nnabla_nas.usage)}
+    "nnabla-nas": Format(".h5", nnabla_nas.save, nnabla_nas.loaded_logits, nnabla_nas.usage, graph=False),
+    "once-for-all": Format(".pth", torch_export.save_once_for_all, torch_export.loaded_logits,
+                           torch_export.usage, graph=False),
+    "torch": Format(".pth", torch_export.save_zoo, torch_export.loaded_logits, torch_export.usage,
+                    graph=False)}
 
 
 def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] = None) -> None:
@@ -45,8 +52,8 @@ def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] =
         raise OfaError(f"--output {path} is a folder: name the file")
     if batch_size is not None and batch_size < 1:
         raise OfaError(f"--batch-size {batch_size} is not 1 or more")
-    if form == "nnabla-nas" and (fold or batch_size):
-        raise OfaError("--format nnabla-nas holds the weights as they are trained and no graph: leave "
+    if not FORMATS[form].graph and (fold or batch_size):
+        raise OfaError(f"--format {form} holds the weights as they are trained and no graph: leave "
                        "out --fold and --batch-size")
     if form == "onnx":
         onnx_file.packages()
@@ -112,7 +119,7 @@ def export(net: AnyNetwork, path: Location, form: str, about: About, images: np.
     """
     fold, batch_size = about["bn_folded"], about["batch_size"]
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / f"network{FORMATS[form].suffix}"
+        made = Path(folder) / Path(path).name
         FORMATS[form].save(net, made, about, images.shape[-1], fold, batch_size)
         loaded = FORMATS[form].load(made, about)
         difference = compare(net.logits(images), in_batches(loaded, images, batch_size), path)

@@ -11,7 +11,7 @@ import hashlib
 import struct
 import zlib
 from math import prod
-from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -32,13 +32,14 @@ class Item(NamedTuple):
     array: np.ndarray
 
 
-def zip_form(items: Sequence[Item], folder: str, key: Optional[str]) -> bytes:
+def zip_form(items: Sequence[Item], folder: str, key: Optional[str], beside: Mapping[str, bytes]) -> bytes:
     """What `torch.save` writes today.
 
     Args:
         items: little-endian arrays without gaps.
         folder: the folder within the archive that holds all entries.
         key: the state dict's key in an outer dictionary; None: there is no outer one.
+        beside: further entries of the archive, by name.
     """
     data = [item.array.tobytes() for item in items]
     if sum(map(len, data)) > _LARGEST:
@@ -50,7 +51,7 @@ def zip_form(items: Sequence[Item], folder: str, key: Optional[str]) -> bytes:
                *((f"data/{name}", content) for name, content in zip(names, data)), ("version", b"3\n")]
     # 40 digits that tell contents apart. Torch takes its own hash, and compares them with nothing.
     digest = hashlib.sha256(b"".join(name.encode() + content for name, content in entries)).hexdigest()
-    entries.append((".data/serialization_id", b"%040d" % (int(digest, 16) % 10 ** 40)))
+    entries += [(".data/serialization_id", b"%040d" % (int(digest, 16) % 10 ** 40)), *beside.items()]
     return _archive([(f"{folder}/{name}".encode(), content) for name, content in entries])
 
 

@@ -63,7 +63,7 @@ def read_state_dict(path: Location) -> Dict[str, np.ndarray]:
 
 
 def write_state_dict(path: Location, arrays: Mapping[str, np.ndarray], legacy: bool = False,
-                     key: Optional[str] = None) -> None:
+                     key: Optional[str] = None, beside: Optional[Mapping[str, bytes]] = None) -> None:
     """Write arrays as `torch.save` does, so that `torch.load` reads them, `weights_only` or not.
 
     Args:
@@ -71,6 +71,8 @@ def write_state_dict(path: Location, arrays: Mapping[str, np.ndarray], legacy: b
         arrays: name to array; float16, 32 or 64, int32 or 64, uint8 or bool, of any shape.
         legacy: write the form before torch 1.6. Torch reads both; only old programs need this one.
         key: put the state dict under this key of a dictionary, such as once-for-all's "state_dict".
+        beside: further entries of the archive in `archive_folder`, by name; torch passes over them, and the
+            legacy form has none.
 
     Raises:
         OfaError: a name or type is none that torch has, or the disk refuses.
@@ -82,9 +84,14 @@ def write_state_dict(path: Location, arrays: Mapping[str, np.ndarray], legacy: b
             raise OfaError(f"arrays: {name!r} of {array.dtype} cannot be written to {path}: a name is a "
                            f"text, and a type is one of {', '.join(_WRITTEN)}")
         items.append(Item(name, _WRITTEN[array.dtype.name], array.astype(array.dtype.newbyteorder("<"))))
+    write_atomically(path, legacy_form(items, key) if legacy else
+                     zip_form(items, archive_folder(path), key, beside or {}))
+
+
+def archive_folder(path: Location) -> str:
+    """The folder within the archive of a file of this name."""
     stem = os.path.splitext(os.path.basename(path))[0]
-    folder = stem if stem.isascii() else "archive"  # torch's own name where there is no file
-    write_atomically(path, legacy_form(items, key) if legacy else zip_form(items, folder, key))
+    return stem if stem.isascii() else "archive"  # torch's own name where there is no file
 
 
 def is_torch_file(path: Location) -> bool:

@@ -85,9 +85,11 @@ def from_torch(name: str, state_dict: Mapping[str, np.ndarray], classes: Optiona
 def to_torch(net: FixedNetwork, source: Optional[str] = None) -> "OrderedDict[str, np.ndarray]":
     """The weights of a network by the names of one of its sources (None: the first); see `from_torch`."""
     name, row = net.config.family, net.config.entry
+    if not row.sources:
+        raise OfaError(f"no PyTorch implementation of {name} is known")
     source = next(iter(row.sources), "") if source is None else source
     if source not in row.sources:
-        raise OfaError(f"source {source!r} of {name} is not one of {', '.join(row.sources) or 'none'}")
+        raise OfaError(f"source {source!r} of {name} is not one of {', '.join(row.sources)}")
     keys = torch_keys(tuple(net.declared()), row.sources[source])
     return OrderedDict((keys[n], _torch_form(array)) for n, array in net.arrays().items())
 
