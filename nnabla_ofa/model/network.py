@@ -63,7 +63,7 @@ class Network(Weights[ElasticConfig]):
 
     def cost(self, arch: Subnet = None, image_size: int = 224) -> Cost:
         """See `protocol.AnyNetwork`."""
-        arch = self.arch(arch)
+        arch = self.arch(arch).canonical()
         return network_cost(self.config.layers(Space.of(arch), arch), image_size)
 
     def population(self, archs: Sequence[Arch]) -> Population:

@@ -48,6 +48,7 @@ class MobileNetV3:
     bn_decay: float = 0.9
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))
         require(self, "net", {
             "family": (self.family == "mobilenetv3", "mobilenetv3"),
             "classes": (self.classes >= 1, "1 or more"),

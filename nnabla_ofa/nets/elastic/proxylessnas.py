@@ -40,6 +40,7 @@ class ProxylessNAS:
     bn_decay: float = 0.9
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", tuple(self.strides))
         require(self, "net", {
             "family": (self.family == "proxylessnas", "proxylessnas"),
             "classes": (self.classes >= 1, "1 or more"),

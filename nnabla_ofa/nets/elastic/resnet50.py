@@ -276,6 +276,7 @@ class OfaResNet50:
     bn_decay: float = 0.9
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stage_widths", tuple(self.stage_widths))
         require(self, "net", {
             "family": (self.family == "ofa_resnet50", "ofa_resnet50"),
             "classes": (self.classes >= 1, "1 or more"),
