@@ -98,7 +98,7 @@ def _ours(name: str, array: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
     """The inverse of `_theirs`; shape: as our array has it."""
     if _is_matrix(name) or len(shape) == 2:
         return array.T
-    return array.reshape(1, -1, 1, 1) if "/bn/" in name else array
+    return array.reshape(1, -1, 1, 1) if "/bn/" in name and array.ndim == 1 else array
 
 
 def _is_matrix(name: str) -> bool:

@@ -20,15 +20,20 @@ FAMILIES = {
 
 
 def random_net(family, space=None, seed=0, kernels="auto"):
-    """A network whose kernel matrices, biases, BN parameters and statistics are all random."""
+    """A network whose kernel matrices, biases, BN parameters and statistics are all random.
+
+    Gammas are small: else 20 blocks in a row would amplify what rounding makes different.
+    """
     config, whole, _ = FAMILIES[family]
     net = ofa.Network.create(config, space or whole, seed)
     rng, arrays = np.random.default_rng(seed + 1), net.arrays()
     for name, array in arrays.items():
         if name.endswith(("gamma", "var")):
-            arrays[name] = rng.uniform(0.5, 1.5, array.shape)
-        elif name.endswith(("beta", "mean", "to5", "to3", "/b")):
-            arrays[name] = array + 0.2 * rng.standard_normal(array.shape)
+            arrays[name] = rng.uniform(0.5, 1.5, array.shape) * (0.5 if name.endswith("gamma") else 1)
+        elif name.endswith(("beta", "mean", "/b")):
+            arrays[name] = array + 0.3 * rng.standard_normal(array.shape)
+        elif name.endswith(("to5", "to3")):
+            arrays[name] = array + 0.05 * rng.standard_normal(array.shape)
     net.set_arrays(arrays)
     net.kernels = kernels
     return net
