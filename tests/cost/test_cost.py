@@ -3,6 +3,7 @@
 import nnabla as nn
 import numpy as np
 import pytest
+from elastic_nets import FAMILIES
 
 import nnabla_ofa as ofa
 from nnabla_ofa.cost import CostModel, Operations
@@ -12,7 +13,11 @@ NETS = [(ofa.Xception(classes=10, width_mult=0.0625, stem_stride=1), "K357_E0.6+
         (ofa.Xception(classes=10, width_mult=0.0625, middle_blocks=3), "K35_E0.8+1_D23"),
         (ofa.Xception(classes=10, width_mult=0.02, entry_strides=(2, 1, 2)), "K357_E1_D123"),
         (ResNet20(classes=10), "C4-16_C4-32_C4-64"),
-        (ResNet20(classes=10, shortcut="always"), "C8-16_C4-32_C64")]
+        (ResNet20(classes=10, shortcut="always"), "C8-16_C4-32_C64"),
+        (FAMILIES["mobilenetv3"][0], "K357_E346_D234"),
+        (FAMILIES["proxylessnas"][0], "K37_E46_D23"),
+        (FAMILIES["ofa_resnet50"][0], "D012_E0.2+0.25+0.35_W0.65+0.8+1"),
+        (ofa.OfaResNet50(classes=10, stage_widths=(16, 24, 32, 40)), "D12_E0.35_W0.8+1")]
 
 
 @pytest.fixture(params=NETS, ids=lambda p: f"{p[0].family} {p[1]}")

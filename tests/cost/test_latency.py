@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elastic_nets import FAMILIES
 
 import nnabla_ofa as ofa
 from nnabla_ofa.commands.profile import warn
@@ -38,8 +39,12 @@ def layers(net, arch, size):
         size = layer.cost(size)[1]
 
 
-@pytest.mark.parametrize("config, space", [(XCEPTION, "K35_E0.8+1_D12"),
-                                           (ResNet20(classes=4), "C8-16_C4-32_C64")])
+OTHERS = [(ResNet20(classes=4), "C8-16_C4-32_C64"), (FAMILIES["mobilenetv3"][0], "K35_E346_D34"),
+          (FAMILIES["proxylessnas"][0], "K7_E46_D234"),
+          (FAMILIES["ofa_resnet50"][0], "D01_E0.2+0.35_W0.65+1")]
+
+
+@pytest.mark.parametrize("config, space", [(XCEPTION, "K35_E0.8+1_D12"), *OTHERS])
 def test_prediction_is_the_sum_of_medians_and_overhead(config, space):
     net, rng = network(config, space), np.random.default_rng(0)
     archs = [net.space.sample(rng) for _ in range(30)]
@@ -53,7 +58,7 @@ def test_prediction_is_the_sum_of_medians_and_overhead(config, space):
 
 
 def test_the_parts_are_all_of_the_network():
-    for net in (network(), network(ResNet20(classes=4), "C8-16_C4-32_C64")):
+    for net in (network(), *(network(*other) for other in OTHERS)):
         arch = net.space.sample(np.random.default_rng(1))
         found = [part for layer, side in layers(net, arch, 16) for part in layer.parts_on(side)]
         assert sum(layer.cost(side)[0].macs for layer, side in found) == net.cost(arch, 16).macs
@@ -95,6 +100,16 @@ def test_each_call_is_timed_once_a_round(monkeypatch):
     assert samples["c"] == [5.0] and called.count("a") == 3 + timing.WARM_UP
     rounds = called[2 * timing.WARM_UP:]
     assert all(set(pair) == {"a", "b"} for pair in zip(rounds[:6:2], rounds[1:6:2]))
+
+
+@pytest.mark.parametrize("config, space", OTHERS[1:])
+def test_a_table_is_built_of_every_family(config, space, tmp_path):
+    net, path = network(config, space), tmp_path / "table.json"
+    table = LatencyTable.new(net, SETTING, "", str(path))
+    table.build(net, 8, path, 1)
+    archs = net.space.sample_distinct(3, np.random.default_rng(0))
+    found = LatencyTable.load(path).predict(net, archs, 8)
+    assert found.shape == (3,) and (found > 0).all()
 
 
 def test_an_interrupted_table_goes_on(tmp_path, monkeypatch):

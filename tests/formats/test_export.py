@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import elastic_nets
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from nnabla_ofa.data.decode import read_image
 from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.parse import load_recipe
 from nnabla_ofa.formats import export, nnabla_nas, onnx_file
+from nnabla_ofa.formats.torch_file import read_state_dict
 from nnabla_ofa.system.comm import Single
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +27,13 @@ TINY = str(ROOT / "tests" / "tiny.yaml")
 CLASSES = tuple("0123456789")
 SUBNETS = {"xception": (load_recipe(TINY).net, "K357_E0.6+0.8+1_D123", "XP0.6 5x5 3, XP1 3x3 1"),
            "resnet20": (ofa.ResNet20(), "C4-16_C4-32_C4-64",
-                        "8-8-8-8-8-8-16-8-32-8-32-8-32-32-64-32-64-32-64-64")}
+                        "8-8-8-8-8-8-16-8-32-8-32-8-32-32-64-32-64-32-64-64"),
+           "mobilenetv3": (elastic_nets.FAMILIES["mobilenetv3"][0], "K357_E346_D234",
+                           "54 36 - - 73 33 34 - 36 74 56 33 34 56 - - 76 33 54 -"),
+           "proxylessnas": (elastic_nets.FAMILIES["proxylessnas"][0], "K357_E346_D234",
+                            "54 36 - - 73 33 34 - 36 74 56 33 34 56 - - 76 33 54 - 74"),
+           "ofa_resnet50": (elastic_nets.FAMILIES["ofa_resnet50"][0], "D012_E0.2+0.25+0.35_W0.65+0.8+1",
+                            "0.8+ 1 0.65 .2 .35 - - 1 .25 .2 .35 - 0.8 .2 .35 .25 .2 .35 - 1 .2 .2 - -")}
 
 
 def why_no_onnx():
@@ -135,6 +143,40 @@ def test_nnabla_nas_subnet_round_trip(tmp_path, name):
         assert json.loads(file.readline())["arch"] == name
 
 
+@pytest.mark.parametrize("family", ["mobilenetv3", "proxylessnas", "ofa_resnet50"])
+def test_once_for_all_subnet_round_trip(tmp_path, family):
+    net, path = subnet(family), tmp_path / "a.pth"
+    about, found = exported(net, path, "once-for-all")
+    settings = {key: value for key, value in about["net"].items() if key not in ("family", "classes")}
+    again = ofa.load(path, space=about["arch"], **settings)
+    assert np.array_equal(found, net.logits(images())) and again.space == net.space
+    arrays = again.arrays()
+    assert all(np.array_equal(array, arrays[key]) for key, array in net.arrays().items())
+    with zipfile.ZipFile(path) as archive:
+        assert {name.split("/")[0] for name in archive.namelist()} == {"a"}  # torch.load wants one folder
+        assert json.loads(archive.read("a/about.json")) == json.loads(json.dumps(about))
+
+
+def test_a_network_of_the_zoo_goes_back_to_its_original_s_names(tmp_path):
+    net, path = ofa.create("resnet18_cifar"), tmp_path / "a.pth"
+    exported(net, path, "torch")
+    state, wanted = read_state_dict(path), ofa.zoo.to_torch(net)
+    assert state.keys() == wanted.keys() and all(np.array_equal(state[key], wanted[key]) for key in wanted)
+    arrays = ofa.load(path, net="resnet18_cifar").arrays()
+    assert all(np.array_equal(array, arrays[key]) for key, array in net.arrays().items())
+
+
+@pytest.mark.parametrize("make, form, complaint", [
+    (lambda: subnet("xception"), "once-for-all", "once-for-all has no xception"),
+    (lambda: ofa.create("resnet18_cifar"), "once-for-all", "once-for-all has no resnet18_cifar"),
+    (lambda: subnet("mobilenetv3"), "torch", "holds networks of the zoo, not mobilenetv3"),
+    (lambda: ofa.FixedNetwork.create(ofa.Fixed("resnet18_cifar", bn_eps=1e-3)), "torch", "net.bn_eps=0.001")])
+def test_pytorch_files_of_others_are_refused(tmp_path, make, form, complaint):
+    with pytest.raises(ofa.OfaError, match=complaint):
+        exported(make(), tmp_path / "a.pth", form)
+    assert not list(tmp_path.iterdir())
+
+
 def test_nnabla_nas_refuses_what_it_cannot_hold(tmp_path):
     with pytest.raises(ofa.OfaError, match="family xception, not resnet20"):
         exported(subnet("resnet20"), tmp_path / "a.h5", "nnabla-nas")
@@ -169,7 +211,8 @@ def test_the_tolerance_is_of_the_largest_logit(error, passes):
 @pytest.mark.parametrize("form, name, fold, batch_size, complaint", [
     ("nnp", "a.onnx", False, None, "ends in .nnp"), ("nnp", "folder.nnp", False, None, "is a folder"),
     ("nnp", "a.nnp", False, 0, "--batch-size 0"), ("nnabla-nas", "a.h5", True, None, "leave out --fold"),
-    ("nnabla-nas", "a.h5", False, 1, "leave out --fold")])
+    ("nnabla-nas", "a.h5", False, 1, "leave out --fold"), ("torch", "a.pth", True, None, "leave out --fold"),
+    ("once-for-all", "a.pth", False, 1, "leave out --fold"), ("torch", "a.h5", False, None, "ends in .pth")])
 def test_bad_arguments_get_one_clear_error(tmp_path, form, name, fold, batch_size, complaint):
     (tmp_path / "folder.nnp").mkdir()
     with pytest.raises(ofa.OfaError, match=complaint):

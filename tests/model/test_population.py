@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import elastic_nets
 import nnabla as nn
 import numpy as np
 import pytest
@@ -55,9 +56,9 @@ def test_together_equals_one_by_one(kernels, monkeypatch):
         assert relative(np.array(result.loss), np.array(alone.loss)) < 1e-6, arch
 
 
-def test_another_family():
-    import test_resnet20
-    net, rng = test_resnet20.random_net(test_resnet20.SPACE), np.random.default_rng(6)
+@pytest.mark.parametrize("family", [family for family in elastic_nets.FAMILIES if family != "xception"])
+def test_another_family(family):
+    net, rng = elastic_nets.random_net(family), np.random.default_rng(6)
     parent = net.space.sample(rng)
     chosen = [net.space.largest()] + [net.space.mutate(parent, rng, 0.2) for _ in range(5)]
     calibration, test = Batches(1), Batches(2)

@@ -188,7 +188,7 @@ def test_each_depth_is_drawn_as_often(own):
 GOOD = {"mbv3": {"ks": [7] * 20, "e": [6] * 20, "d": [4] * 5},
         "proxyless": {"ks": [7] * 21, "e": [6] * 21, "d": [4] * 5 + [1]},
         "resnet50": {"d": [2] * 5, "e": [0.35] * 18, "w": [2] * 6}}
-WRONG = {"mbv3": [({"ks": [7] * 19}, "'ks' has 19 entries, not 20"), ({"e": [6, 5] * 10}, "entry 1 of 'e' is 5"),
+WRONG = {"mbv3": [({"ks": [7] * 19}, "'ks' has 19 entries, not 20"), ({"e": [6, 5] * 10}, "1 of 'e' is 5"),
                   ({"d": [4, 4, 1, 4, 4]}, "entry 2 of 'd' is 1"), ({"w": [2] * 6}, "'w' is not one of"),
                   ({"ks": 9}, "entry 0 of 'ks' is 9"), ({"ks": [[7] * 20] * 20}, "entry 0 of 'ks'"),
                   ({"ks": ["7"] * 20}, "entry 0 of 'ks' is '7'"), ({"d": True}, "entry 0 of 'd' is True"),
@@ -232,7 +232,8 @@ def test_malformed_spaces_are_refused(text):
 
 
 @pytest.mark.parametrize("text", ["", "D012", "D02_E0.2_W1", "D3_E0.2_W1", "D012_E0.3_W1",
-                                  "D012_E0.35+0.2_W1", "D012_E0.2_W0.5", "D012_E0.2+_W1", "D012_E._W1", "K357_E346_D234"])
+                                  "D012_E0.35+0.2_W1", "D012_E0.2_W0.5", "D012_E0.2+_W1", "D012_E._W1",
+                                  "K357_E346_D234"])
 def test_malformed_spaces_of_resnet50_are_refused(text):
     with pytest.raises(ofa.OfaError):
         ofa.OfaResNet50().space(text)

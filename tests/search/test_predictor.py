@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elastic_nets import FAMILIES
 
 import nnabla_ofa as ofa
 from nnabla_ofa.cost import CostModel
@@ -73,7 +74,9 @@ def test_samples_of_another_network_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("config, space", [(XCEPTION, "K357_E0.6+0.8+1_D123"),
-                                           (ResNet20(classes=4), "C4-16_C4-32_C4-64")])
+                                           (ResNet20(classes=4), "C4-16_C4-32_C4-64"),
+                                           (FAMILIES["mobilenetv3"][0], "K35_E36_D23"),
+                                           (FAMILIES["ofa_resnet50"][0], "D12_E0.2+0.35_W0.8+1")])
 def test_an_additive_accuracy_is_learned(config, space):
     net = network(config, space)
     pairs = draw(net.space, [12, 16], 260, seed=0)

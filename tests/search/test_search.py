@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elastic_nets import FAMILIES
 
 import nnabla_ofa as ofa
 from nnabla_ofa.evaluation import Evaluations
@@ -124,6 +125,30 @@ def test_a_space_of_channel_widths_is_searched_the_same_way():
     found = search(problem, lambda archs: costs(archs)["parameters"] / 1e9, 25)
     assert len({f.arch for f in found}) == 25 and all(f.costs["macs"] <= limit for f in found)
     assert all(space.check(f.arch) == f.arch.canonical() for f in found)
+
+
+@pytest.mark.parametrize("family, name", [
+    ("mobilenetv3", "K3_E3_D234"), ("proxylessnas", "K5_E36_D3"), ("ofa_resnet50", "D012_E0.2_W1"),
+    ("ofa_resnet50", "D0_E0.2_W0.8+1")])
+@pytest.mark.parametrize("method", METHODS)
+def test_absent_blocks_are_searched_as_by_brute_force(family, name, method):
+    config = FAMILIES[family][0]
+    space = config.space(name)
+    if space.distinct_count() > 3000:
+        space = ofa.Space((*space.blocks[:6], *ofa.Space.of(space.largest()).blocks[6:]))
+    every, costs = all_archs(space), cost_function(ofa.Network(config, config.space(name)), 32)
+    assert len(every) == len(set(every)) == space.distinct_count() > 30
+    assert all(arch == arch.canonical() for arch in every)
+    worth = dict(zip(every, np.random.default_rng(0).random(len(every))))
+    limit = float(np.median(costs(every)["macs"]))
+    problem = Problem(space, costs, {"macs": limit})
+    found = search(problem, lambda archs: [worth[arch] for arch in archs], len(every), method)
+    within = {arch for arch, macs in zip(every, costs(every)["macs"]) if macs <= limit}
+    assert {f.arch for f in found} == within and len(found) == len(within)
+    assert {f.arch for f in pareto(found)} == {f.arch for f in found if not beaten(f, found)}
+    least = costs(every)["macs"].min()
+    with pytest.raises(ofa.OfaError, match=f"the smallest has {least:.0f} "):
+        Problem(space, costs, {"macs": least - 1})
 
 
 def test_what_cannot_be_searched_is_said():
