@@ -132,7 +132,8 @@ def subnet_text(name: str) -> str:
     try:
         text = Path(name).read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise argparse.ArgumentTypeError(f"cannot read {name}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise argparse.ArgumentTypeError(f"cannot read {name}: {reason}") from error
     return text[1:-1] if text[:1] == text[-1:] == '"' else text  # a text in JSON
 
 

@@ -96,6 +96,14 @@ def test_file_gives_the_logits_of_the_network(tmp_path, family, form, fold, batc
     assert relative(found, net.logits(images())) < 1e-5
 
 
+@pytest.mark.parametrize("form", ["nnp", ONNX])
+def test_windows_that_reach_over_the_border_are_kept(tmp_path, form):
+    """Of 19 pixels the stages of ResNet50-D see 10, 5 and 3; the mean over 2x2 has one row left over."""
+    net, x = subnet("ofa_resnet50"), images(size=19)
+    about = export.describe(net, CLASSES, Augment(), 19)
+    assert export.export(net, tmp_path / f"a.{form}", form, about, x) < 1e-5
+
+
 @pytest.mark.parametrize("family", SUBNETS)
 def test_folding_leaves_no_bn(tmp_path, family):
     net = subnet(family)
@@ -234,12 +242,15 @@ def run(*command, folder=ROOT):
     return done.stdout
 
 
-@pytest.mark.parametrize("form", ["nnp", ONNX, "nnabla-nas"])
+@pytest.mark.parametrize("form", ["nnp", ONNX, "nnabla-nas", "once-for-all"])
 def test_a_subnet_of_a_supernet_is_calibrated_and_the_printed_lines_run(tmp_path, form):
-    net, name = supernet()
+    net, name = supernet("mobilenetv3" if form == "once-for-all" else "xception")
     net.save(tmp_path / "weights.h5")
-    path = tmp_path / "new" / f"subnet{export.FORMATS[form].suffix}"
-    out = run("runners/export.py", "--recipe", TINY, "--weights", tmp_path / "weights.h5", "--subnet", name,
+    path, named = tmp_path / "new" / f"subnet{export.FORMATS[form].suffix}", name
+    if form == "once-for-all":
+        named = tmp_path / "subnet.json"
+        named.write_text(json.dumps({**net.config.once_for_all(net.arch(name)), "r": [224]}))
+    out = run("runners/export.py", "--recipe", TINY, "--weights", tmp_path / "weights.h5", "--subnet", named,
               "--format", form, "--output", path)
     assert "checked on 64 held-out images: top-1 equal" in out
     lab = Lab.open(load_recipe(TINY), 0, Single())

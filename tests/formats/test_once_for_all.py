@@ -327,6 +327,36 @@ def test_misshapen_state_dicts_are_refused(family):
                 from_once_for_all(wrong)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_truncated_files_are_refused(legacy, share, tmp_path):
+    path = tmp_path / "net.pth"
+    write_state_dict(path, to_once_for_all(small_net("mobilenetv3")), legacy)
+    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
+    with pytest.raises(ofa.OfaError) as caught:
+        ofa.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_net_config_beside_a_subnet_tells_its_stages_apart(tmp_path):
+    """Of such a width two stages look alike; the strides say where the second one begins."""
+    net = ofa.Network.create(ofa.MobileNetV3(classes=3, width_mult=0.1), "K357_E346_D234")
+    alone = net.extract({"ks": 5, "e": 4, "d": [3, 2, 3, 2, 3]})
+    path, config = tmp_path / "init.pth", tmp_path / "net.config"
+    write_state_dict(path, to_once_for_all(alone), key="state_dict")
+    with pytest.raises(ofa.OfaError, match="give the net.config"):
+        ofa.load(path)
+    strides = [1] + [stride if number == 0 else 1 for stride, depth in zip((2, 2, 2, 1, 2), (3, 2, 3, 2, 3))
+                     for number in range(depth)]
+    body = "mobile_inverted_conv"
+    config.write_text(json.dumps({"blocks": [{body: {"stride": stride}} for stride in strides]}))
+    assert ofa.load(path).space == ofa.load(path, net_config=config).space == alone.space
+    for wrong in ("{", "[]", '{"blocks": [1, 2]}', '{"blocks": [{"conv": {}}, {"conv": {}}]}'):
+        config.write_text(wrong)
+        with pytest.raises(ofa.OfaError, match="net.config is not a net.config"):
+            ofa.load(path)
+
+
 def test_a_family_that_once_for_all_lacks_is_refused():
     with pytest.raises(ofa.OfaError, match="no xception"):
         to_once_for_all(random_net("xception"))
