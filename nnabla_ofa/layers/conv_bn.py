@@ -75,7 +75,7 @@ class ConvBn(Single):
         """The convolution and its BN, on (N, w_in, H, W)."""
         if self.mean_pool > 1:
             x = F.average_pooling(x, (self.mean_pool,) * 2, (self.mean_pool,) * 2, ignore_border=False)
-        weight = rows(self.variable("conv/W"), self.w_out, None)
+        weight = rows(self.variable("conv/W", mode), self.w_out, None)
         weight = weight if self.w_in == self.full_in else weight[:, :self.w_in]
         bias = self.variable("conv/b") if mode.folded else None
         y = F.convolution(x, weight, bias, pad=(self.kernel // 2,) * 2, stride=(self.stride,) * 2)

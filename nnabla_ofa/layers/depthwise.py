@@ -60,15 +60,16 @@ class Depthwise(Single):
 
     def _fast(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The same on (width, H, W, N); of stride 2 every other pixel of stride 1."""
-        y = kernels.depthwise(x, self._active_kernel())
+        y = kernels.depthwise(x, self._active_kernel(mode))
         y = y if self.stride == 1 else y[:, ::self.stride, ::self.stride]
         return on_channels(y, lambda own: batch_normalization(own, self.name, self.full, self.width, mode))
 
-    def _active_kernel(self) -> nn.Variable:
-        return active_kernel(self.variable, self.width, self.full, self.kernels, self.kernel)
+    def _active_kernel(self, mode: Mode) -> nn.Variable:
+        return active_kernel(lambda key: self.variable(key, mode), self.width, self.full, self.kernels,
+                             self.kernel)
 
     def _plain(self, x: nn.Variable, mode: Mode) -> nn.Variable:
-        kernel = self._active_kernel()
+        kernel = self._active_kernel(mode)
         y = F.convolution(x, kernel, self.variable("depthwise/b") if mode.folded else None,
                           pad=(self.kernel // 2,) * 2, stride=(self.stride,) * 2, group=self.width)
         return y if mode.folded else batch_normalization(y, self.name, self.full, self.width, mode)

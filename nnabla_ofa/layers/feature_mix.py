@@ -33,7 +33,7 @@ class FeatureMix(Single):
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, 1, 1)."""
         y = in_nchw(x, mode, lambda own: F.convolution(F.mean(own, axis=(2, 3), keepdims=True),
-                                                       self.variable("conv/W")))
+                                                       self.variable("conv/W", mode)))
         return activate(y, self.activation)
 
     def cost(self, side: int) -> Tuple[Cost, int]:

@@ -57,20 +57,20 @@ class SqueezeExcite(Single):
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> the same shape."""
         mean = F.mean(x, axis=(1, 2) if mode.fast else (2, 3), keepdims=True)
-        gates = in_nchw(mean, mode, self._gates)
+        gates = in_nchw(mean, mode, lambda own: self._gates(own, mode))
         return kernels.scale(x, gates) if mode.fast else x * F.broadcast(gates, x.shape)
 
-    def _gates(self, y: nn.Variable) -> nn.Variable:
+    def _gates(self, y: nn.Variable, mode: Mode) -> nn.Variable:
         """Factors (N, width, 1, 1) of means."""
-        y = F.relu(F.convolution(y, self._active("reduce/W", self.units, self.width),
-                                 self._active("reduce/b", self.units)))
-        y = F.convolution(y, self._active("expand/W", self.width, self.units),
-                          self._active("expand/b", self.width))
+        y = F.relu(F.convolution(y, self._active(mode, "reduce/W", self.units, self.width),
+                                 self._active(mode, "reduce/b", self.units)))
+        y = F.convolution(y, self._active(mode, "expand/W", self.width, self.units),
+                          self._active(mode, "expand/b", self.width))
         return activate(y, "hard_sigmoid")
 
-    def _active(self, key: str, *widths: int) -> nn.Variable:
+    def _active(self, mode: Mode, key: str, *widths: int) -> nn.Variable:
         """The first channels of a stored array, in each of its axes; nothing is copied where all are."""
-        stored = self.variable(key)
+        stored = self.variable(key, mode)
         if stored.shape[:len(widths)] == widths:
             return stored
         return stored[tuple(slice(width) for width in widths)]

@@ -35,6 +35,27 @@ def test_extracted_and_folded_equal_the_supernet(family):
         assert stored == net.cost(arch, 20).parameters
 
 
+@pytest.mark.parametrize("size", [20, 21])
+def test_the_compiled_functions_give_what_nnabla_does(family, size):
+    """Logits in evaluation; logits and gradients in training."""
+    nets = [random_net(family, kernels=kernels) for kernels in ("nnabla", "auto")]
+    x, weights = images(4, size), np.random.default_rng(5).standard_normal((4, 7))
+    for arch in some(nets[0], 2):
+        plain, fused = (net.logits(x, arch) for net in nets)
+        assert relative(fused, plain) < 3e-6, arch
+        gradients = []
+        for net in nets:
+            y, = net.forward(nn.Variable.from_numpy_array(x), [arch], net.mode(batch_stat=True))
+            for variable in net.variables().values():
+                variable.grad.zero()
+            y.forward(clear_no_need_grad=True)
+            y.backward(weights, clear_buffer=True)
+            gradients.append({n: v.g.copy() for n, v in net.variables().items() if v.need_grad})
+        largest = max(np.abs(g).max() for g in gradients[0].values())
+        for name, gradient in gradients[0].items():
+            assert np.abs(gradients[1][name] - gradient).max() < 1e-4 * largest, (arch, name)
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 9, 17, 31])
 def test_odd_and_tiny_images_are_taken(family, size):
     net = random_net(family)
