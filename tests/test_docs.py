@@ -11,7 +11,7 @@ import pytest
 from nnabla_ofa.commands import COMMANDS
 from nnabla_ofa.data import Augment, Data
 from nnabla_ofa.experiment.recipe import Finetune
-from nnabla_ofa.nets import Fixed, ResNet20, Xception
+from nnabla_ofa.nets import Fixed, MobileNetV3, OfaResNet50, ProxylessNAS, ResNet20, Xception
 from nnabla_ofa.training.settings import Stage, Train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +19,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
 
 
-@pytest.mark.parametrize("settings", [Data, Augment, Train, Stage, Finetune, Xception, ResNet20, Fixed])
+@pytest.mark.parametrize("settings", [Data, Augment, Train, Stage, Finetune, Xception, ResNet20, MobileNetV3,
+                                      ProxylessNAS, OfaResNet50, Fixed])
 def test_recipes_page_documents_every_key_with_its_default(settings):
     page = (DOCS / "recipes.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("|")]

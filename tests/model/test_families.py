@@ -39,8 +39,8 @@ def test_extracted_and_folded_equal_the_supernet(family):
 def test_the_compiled_functions_give_what_nnabla_does(family, size):
     """Logits in evaluation, and the gradient in training as a whole.
 
-    Where rounding moves a unit over a kink of its activation, a few hundredths of the gradient move with it; a
-    part that is wrong or missing moves more. tests/kernels compares the functions one by one.
+    Where rounding moves a unit over a kink of its activation, a few hundredths of the gradient move with it;
+    a part that is wrong or missing moves more. tests/kernels compares the functions one by one.
     """
     nets = [random_net(family, kernels=kernels) for kernels in ("nnabla", "auto")]
     x, weights = images(8, size), np.random.default_rng(5).standard_normal((8, 7))
