@@ -10,6 +10,7 @@ from ..errors import OfaError
 from ..nets import ElasticConfig, MobileNetV3, OfaResNet50, ProxylessNAS, Space
 from ..nets.arch import Arch
 from ..nets.elastic import mobilenetv3, proxylessnas, resnet50
+from ..nets.elastic.bottlenecks import LEAST, MORE, RATIOS, WIDTHS
 from ..nets.elastic.mbconv import EXPANDS, LONGEST, Unit, inner_width
 from ..nets.elastic.widths import make_divisible
 
@@ -154,10 +155,10 @@ def resnet(given: Mapping[str, np.ndarray], block_strides: Optional[Sequence[int
     residual = "input_stem.2.conv.weight" in given
     stem = given[f"input_stem.{2 if residual else 1}.conv.weight"].shape[0]
     mid = given["input_stem.0.conv.weight"].shape[0]
-    if len(starts) != len(resnet50.LEAST):
-        raise OfaError(f"the state dict has {len(starts)} stages, not {len(resnet50.LEAST)}")
-    whole = (count == sum(resnet50.LEAST) + resnet50.MORE * len(resnet50.LEAST) and residual and
-             all(m == make_divisible(round(o * resnet50.RATIOS[-1])) for m, o in zip(inner, outs))
+    if len(starts) != len(LEAST):
+        raise OfaError(f"the state dict has {len(starts)} stages, not {len(LEAST)}")
+    whole = (count == sum(LEAST) + MORE * len(LEAST) and residual and
+             all(m == make_divisible(round(o * RATIOS[-1])) for m, o in zip(inner, outs))
              and stem == resnet50.STEM)
     factors = [_factor(base, width) for base, width in zip(resnet50.STAGE_WIDTHS, widths)]
     own = {} if all(factors) and not whole or "stage_widths" in settings else {"stage_widths": widths}
@@ -167,28 +168,28 @@ def resnet(given: Mapping[str, np.ndarray], block_strides: Optional[Sequence[int
     if whole:
         return config, config.space(WHOLE[config.family])
     words = [f"{_stem_factor(mid, 2):g}{'+' if residual else '-'}", f"{_stem_factor(stem, 1):g}"]
-    for stage, (start, end, least) in enumerate(zip(starts, ends, resnet50.LEAST)):
+    for stage, (start, end, least) in enumerate(zip(starts, ends, LEAST)):
         words.append(f"{1.0 if own else factors[stage]:g}")
         ratios = [_ratio(inner[i], outs[i]) for i in range(start, end)]
-        words += [f"{ratio:g}" for ratio in ratios] + ["-"] * (least + resnet50.MORE - len(ratios))
+        words += [f"{ratio:g}" for ratio in ratios] + ["-"] * (least + MORE - len(ratios))
     return config, Space.of(config.arch(" ".join(words)))
 
 
 def _factor(base: int, width: int) -> float:
     """The factor of a width, 0 where none gives it."""
-    return next((f for f in reversed(resnet50.WIDTHS) if make_divisible(base * f) == width), 0.0)
+    return next((f for f in reversed(WIDTHS) if make_divisible(base * f) == width), 0.0)
 
 
 def _stem_factor(width: int, part: int) -> float:
     """The factor of the stem's width, of which it is a part; OfaError where none gives it."""
-    for factor in reversed(resnet50.WIDTHS):
+    for factor in reversed(WIDTHS):
         if make_divisible(make_divisible(resnet50.STEM * factor) // part) == width:
             return factor
-    raise OfaError(f"the stem has {width} channels, which no factor of {resnet50.WIDTHS} gives")
+    raise OfaError(f"the stem has {width} channels, which no factor of {WIDTHS} gives")
 
 
 def _ratio(inner: int, out: int) -> float:
-    for ratio in resnet50.RATIOS:
+    for ratio in RATIOS:
         if make_divisible(round(out * ratio)) == inner:
             return ratio
-    raise OfaError(f"a block has {inner} channels within {out}, which is no ratio of {resnet50.RATIOS}")
+    raise OfaError(f"a block has {inner} channels within {out}, which is no ratio of {RATIOS}")
