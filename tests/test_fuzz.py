@@ -91,13 +91,18 @@ def replaced(draw, tree):
 
 # Grammar -----------------------------------------------------------------------------------------
 
-FAMILIES = ofa.Xception(), ofa.ResNet20()
-SMALLER = {FAMILIES[0]: FAMILIES[0].space("K35_E0.8+1_D12"), FAMILIES[1]: FAMILIES[1].space("C8_C4-8_C8")}
+FAMILIES = ofa.Xception(), ofa.ResNet20(), ofa.MobileNetV3(), ofa.ProxylessNAS(), ofa.OfaResNet50()
+SMALLER = {family: family.space(name) for family, name in zip(FAMILIES, (
+    "K35_E0.8+1_D12", "C8_C4-8_C8", "K35_E46_D34", "K35_E46_D34", "D12_E0.2+0.35_W0.8+1"))}
+DICTS = {"mobile": {"ks": [7, 5, 3, 3] * 5, "e": [6, 4, 3, 3] * 5, "d": [2, 3, 4, 2, 4]},
+         "resnet": {"d": [2, 0, 1, 2, 1], "e": [0.2, 0.25, 0.35] * 6, "w": [0, 1, 2, 0, 1, 2], "r": [224]}}
 
 
 @fuzz
 @given(st.text() | edited("C4-16_C4-32_C4-64", st.text("0123456789C_-", max_size=3))
        | edited(LARGEST, st.text("0123456789KED_+.e- ", max_size=3))
+       | edited("K357_E346_D234", st.text("0123456789KED_", max_size=3))
+       | edited("D012_E0.2+0.35_W0.65+1", st.text("0123456789EDW_+. ", max_size=3))
        | st.from_regex(r"K[3579]{1,3}_E(0\.\d|1)(\+(0\.\d|1)){0,2}_D[0-4]{1,3}"))
 def test_space_names(text):
     for family in FAMILIES:
@@ -108,6 +113,9 @@ def test_space_names(text):
 @fuzz
 @given(st.text() | edited("-".join("8" * 20), st.text("0123456789- ", max_size=3))
        | edited(", ".join(["XP0.8 3x3 2"] * 8), st.text("XP0.12345678x ,'[]", max_size=4))
+       | edited(" ".join(["54 76 33 -"] * 5), st.text("34567- ", max_size=3))
+       | edited(str(FAMILIES[-1].arch(DICTS["resnet"])), st.text("0.123568+- ", max_size=3))
+       | edited(json.dumps(DICTS["mobile"]), st.text("[]{}:,-.'\"dekswr0123567 ", max_size=3))
        | st.from_regex(r"(XP(0\.[68]|1) (3x3|5x5|7x7) [123], ?){7}XP(0\.[68]|1) (3x3|5x5) [0-4]"))
 def test_subnet_names(text):
     for family in FAMILIES:
@@ -115,6 +123,15 @@ def test_subnet_names(text):
         assert arch is None or family.arch(str(arch)) == arch
         net = ofa.Network(family, SMALLER[family])
         assert attempt(net.arch, text) in (None, arch)
+
+
+@fuzz
+@given(replaced(DICTS["mobile"]) | replaced(DICTS["resnet"]) | values)
+def test_dicts_of_subnets(given):
+    for family in FAMILIES[2:]:
+        arch = attempt(family.arch, given) if isinstance(given, dict) else None
+        assert arch is None or family.arch(family.once_for_all(arch)) == arch
+        assert attempt(family.arch, json.dumps(given)) == arch
 
 
 # Recipes -----------------------------------------------------------------------------------------

@@ -163,6 +163,18 @@ def test_a_network_and_its_subnets_come_back_from_a_file(family, legacy, tmp_pat
         assert equal(again, alone)
 
 
+@pytest.mark.parametrize("family", ["mobilenetv3", "proxylessnas"])
+def test_files_of_the_stages_are_read(family):
+    """The full network has the names of a single one; the matrices of the next stage change nothing yet."""
+    config = small_net(family).config
+    full = from_once_for_all(to_once_for_all(ofa.Network.create(config, "K7_E6_D4", seed=2)))
+    assert str(full.space) == "K7_E6_D4" and full.config == config
+    state = to_once_for_all(full.widened("K357_E6_D4"))
+    kernels = from_once_for_all(state, space="K357_E6_D4")
+    assert str(kernels.space) == "K357_E6_D4" and equal(kernels, full.widened("K357_E6_D4"))
+    assert np.array_equal(kernels.logits(images(), "K7_E6_D4"), full.logits(images()))
+
+
 @pytest.mark.parametrize("family, settings", [("mobilenetv3", {}), ("mobilenetv3", {"width_mult": 1.2}),
                                               ("proxylessnas", {}), ("ofa_resnet50", {})])
 def test_subnets_of_the_published_widths_are_known_by_shapes_alone(family, settings):
