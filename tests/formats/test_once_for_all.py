@@ -1,13 +1,16 @@
 """State dicts of once-for-all: names, logits, BN statistics and orders are those of the original.
 
 The small supernets, their subnets and what the original computes with them are in ../shared. Without that
-folder, its networks written in NumPy (`once_for_all_reference`) stand in its place.
+folder two subnets that it wrote are read, and its networks written in NumPy (`once_for_all_reference`) stand
+in its place.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +105,24 @@ def test_a_distributed_subnet_is_known_by_its_shapes(golden):
         assert relative(alone.logits(data[f"x_{size}"]), data[f"static_{size}"][5]) < 5e-6
 
 
+@pytest.mark.parametrize("name", ["mbv3", "proxyless"])
+def test_a_subnet_that_once_for_all_wrote(name, tmp_path):
+    """By fixtures/ofa/make.py. Its widths are all 8, so its net.config has to say where stages begin."""
+    path = tmp_path / "init"  # as it is published
+    path.write_bytes(gzip.decompress((FIXTURES / f"{name}_subnet.pth.gz").read_bytes()))
+    (tmp_path / "net.config").write_bytes((FIXTURES / f"{name}_subnet.config.json").read_bytes())
+    alone = ofa.load(path)
+    found = json.loads((FIXTURES / f"{name}_subnet.json").read_text())
+    assert alone.space == ofa.Space.of(alone.config.arch(found["arch"]))
+    for size in (32, 37):
+        x = np.sin(0.37 * np.arange(3 * size * size)).reshape(1, 3, size, size).astype(np.float32)
+        for net in (alone, alone.fold_bn()):
+            assert relative(net.logits(x)[0], np.array(found[f"logits_{size}"])) < 3e-6
+    state = without_counters(read_state_dict(path))
+    back = to_once_for_all(alone)
+    assert back.keys() == state.keys() and all(np.array_equal(back[key], state[key]) for key in state)
+
+
 def test_the_form_before_torch_1_6_has_the_same_weights(shared):
     assert equal(*(ofa.load(shared / f"golden/ofa/golden_ofa_mbv3{form}.pth") for form in ("", "_legacy")))
 
@@ -126,14 +147,17 @@ def test_names_and_shapes_are_those_of_the_original(name):
 
 
 def test_names_of_before_november_2020_are_read():
-    with open(FIXTURES / "names.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["file"] == "mbv3_legacy"]
     net = small_net("mobilenetv3")
     state = to_once_for_all(net)
-    by_old = {squeezed(key): array for key, array in state.items()}
-    old = {row["name"]: by_old[squeezed(row["name"])] for row in rows}
+    old = {re.sub(r"^(blocks\.\d+)\.conv\.", r"\1.mobile_inverted_conv.", key): a for key, a in state.items()}
     assert not old.keys() <= state.keys()
     assert equal(from_once_for_all(old), net)
+
+
+def test_those_names_are_the_original_s(shared):
+    names = read_state_dict(shared / "golden/ofa/golden_ofa_mbv3_legacy.pth").keys()
+    assert any(".mobile_inverted_conv." in name for name in names)
+    assert {squeezed(name) for name in names} >= {*map(squeezed, to_once_for_all(small_net("mobilenetv3")))}
 
 
 def test_golden_state_dicts_are_written_back_equal(golden):
