@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import OfaError
 from ..nets import ElasticConfig, MobileNetV3, OfaResNet50, ProxylessNAS, Space
 from ..nets.arch import Arch
-from ..nets.elastic import mobilenetv3, proxylessnas, resnet50
+from ..nets.elastic import resnet50
 from ..nets.elastic.bottlenecks import LEAST, MORE, RATIOS, WIDTHS
 from ..nets.elastic.mbconv import EXPANDS, LONGEST, Unit, inner_width
 from ..nets.elastic.widths import make_divisible
@@ -36,12 +36,11 @@ def mobile(given: Mapping[str, np.ndarray], block_strides: Optional[Sequence[int
     """Configuration and space of a state dict of inverted residual blocks; see `from_once_for_all`."""
     proxyless = "feature_mix_layer.bn.weight" in given
     kind: Type[Mobile] = ProxylessNAS if proxyless else MobileNetV3
-    family = proxylessnas if proxyless else mobilenetv3
     count = 1 + max(int(key.split(".")[1]) for key in given if key.startswith("blocks."))
     shapes = [_block_shape(given, i) for i in range(1, count)]
     outer, last = [[given[f"{layer}.conv.weight"].shape[0] for layer in layers] for layers in
                    (("first_conv", "blocks.0.conv.point_linear"), ("feature_mix_layer",))]
-    width = _width_mult(family.WIDTHS, [*outer, *sorted({shape.w_out for shape in shapes}), *last],
+    width = _width_mult(kind.BASES, [*outer, *sorted({shape.w_out for shape in shapes}), *last],
                         settings.get("width_mult"))
     config = _configured(kind, {"classes": given["classifier.linear.weight"].shape[0], "width_mult": width},
                          settings)
@@ -49,8 +48,7 @@ def mobile(given: Mapping[str, np.ndarray], block_strides: Optional[Sequence[int
         return config, config.space(space)
     if any(key.endswith("5to3_matrix") for key in given):
         return config, config.space(WHOLE[config.family])
-    widths = [make_divisible(base * width) for base in family.WIDTHS]
-    arch = _mobile_arch(shapes, widths[2:2 + family.STAGES], config.strides, block_strides)
+    arch = _mobile_arch(shapes, config.widths()[2:2 + len(config.strides)], config.strides, block_strides)
     return config, Space.of(arch)
 
 

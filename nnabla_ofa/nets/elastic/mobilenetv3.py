@@ -13,94 +13,39 @@ It is the network of once-for-all's ofa_mbv3_d234_e346_k357_w1.0 and w1.2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, List, Sequence, Tuple, cast
+from typing import ClassVar, Tuple
 
-from ...errors import require
 from ...layers import Depthwise, FeatureMix, Layer, Linear, Residual
-from ..arch import Arch, Space, Text
-from .mbconv import LONGEST, Shape, Unit, Units, conv, inverted, parse_arch, parse_space, to_dict
-from .widths import make_divisible
-
-WIDTHS = (16, 16, 24, 40, 80, 112, 160, 960, 1280)
-STAGES = 5
-BLOCKS = STAGES * LONGEST
-ACTIVATIONS = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
-SQUEEZES = (False, True, False, True, True)
+from ..arch import Arch, Space
+from .mbconv import LONGEST, conv
+from .mobile import Mobile
 
 
 @dataclass(frozen=True)
-class MobileNetV3:
-    """What fixes a network besides its search space.
-
-    width_mult: factor of all widths, which are rounded to multiples of 8. stem_stride, strides: of the
-    first convolution and of each stage's first block, 1 or 2; 1 keeps more pixels of small images. dropout:
-    rate in [0, 1) before the classifier. bn_eps, bn_decay: of every BN; the latter only of running
-    statistics.
-    """
+class MobileNetV3(Mobile):
+    """What fixes a network besides its search space: see `Mobile`."""
 
     family: str = "mobilenetv3"
-    classes: int = 1000
-    width_mult: float = 1.0
-    stem_stride: int = 2
     strides: Tuple[int, ...] = (2, 2, 2, 1, 2)
-    dropout: float = 0.1
-    bn_eps: float = 1e-5
-    bn_decay: float = 0.9
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "strides", tuple(self.strides))
-        require(self, "net", {
-            "family": (self.family == "mobilenetv3", "mobilenetv3"),
-            "classes": (self.classes >= 1, "1 or more"),
-            "width_mult": (0 < self.width_mult <= 8, "positive, and 8 or less"),
-            "stem_stride": (self.stem_stride in (1, 2), "1 or 2"),
-            "strides": (len(self.strides) == STAGES and set(self.strides) <= {1, 2},
-                        f"{STAGES} numbers of 1 or 2"),
-            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
-            "bn_eps": (self.bn_eps > 0, "positive"),
-            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
-
-    @property
-    def fused(self) -> bool:
-        """Whether the fused CPU functions serve it by default."""
-        return True
-
-    def arch(self, text: Text) -> Arch:
-        """The subnet of 20 blocks "54 76 - - ...", of once-for-all's dict, or of "K7_E6_D4"."""
-        return parse_arch(text, BLOCKS)
-
-    def once_for_all(self, arch: Arch) -> Dict[str, List[Any]]:
-        """The subnet as once-for-all's dict."""
-        return to_dict(arch)
-
-    def space(self, name: str) -> Space:
-        """The space "K357_E346_D234", or that of one subnet."""
-        if str(name).strip().startswith("K"):
-            return parse_space(name, BLOCKS)
-        return Space.of(self.arch(name))
+    FAMILY: ClassVar[str] = "mobilenetv3"
+    BASES: ClassVar[Tuple[int, ...]] = (16, 16, 24, 40, 80, 112, 160, 960, 1280)
+    ACTIVATIONS: ClassVar[Tuple[str, ...]] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
+    SQUEEZES: ClassVar[Tuple[bool, ...]] = (False, True, False, True, True)
+    BLOCKS: ClassVar[int] = 5 * LONGEST
 
     def layers(self, space: Space, arch: Arch) -> Tuple[Layer, ...]:
         """Every layer of `arch` as it reads the weights that are stored for `space`."""
         space.check(arch)
-        widths = [make_divisible(width * self.width_mult) for width in WIDTHS]
-        units = cast(Tuple[Unit, ...], arch.canonical().blocks)
+        widths = self.widths()
         first = Residual((Depthwise("blocks/0/depthwise", widths[0]),
                           conv("blocks/0/project", widths[0], widths[1], 1)),
                          shortcut="within" if widths[0] == widths[1] else "none")
-        blocks = (inverted(self._shape(i, widths), cast(Units, space.blocks[i]), unit)
-                  for i, unit in enumerate(units))
-        return (conv("first_conv", 3, widths[0], 3, "hard_swish", stride=self.stem_stride), first, *blocks,
-                conv("final_expand", widths[6], widths[7], 1, "hard_swish"),
+        return (conv("first_conv", 3, widths[0], 3, "hard_swish", stride=self.stem_stride), first,
+                *self.blocks(space, arch), conv("final_expand", widths[6], widths[7], 1, "hard_swish"),
                 FeatureMix("feature_mix", widths[7], widths[8]),
                 Linear("classifier", widths[8], self.classes, dropout=self.dropout))
 
-    def _shape(self, place: int, widths: Sequence[int]) -> Shape:
-        """What is fixed of the elastic block at a place."""
-        stage, number = divmod(place, LONGEST)
-        w_out = widths[stage + 2]
-        return Shape(f"blocks/{place + 1}", widths[stage + 1] if number == 0 else w_out, w_out,
-                     self.strides[stage] if number == 0 else 1, ACTIVATIONS[stage], SQUEEZES[stage])
-
     def deciding_blocks(self) -> Tuple[Tuple[int, ...], ...]:
         """For each of `layers` the places of the blocks that it depends on."""
-        return ((), (), *((i,) for i in range(BLOCKS)), (), (), ())
+        return ((), (), *((i,) for i in range(self.BLOCKS)), (), (), ())

@@ -17,9 +17,10 @@ from typing import Iterator, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
-from ...errors import OfaError, require
+from ...errors import OfaError
 from ...layers import ConvBn, Layer, Linear, Residual
 from ..arch import Arch, Choice, Space, Text
+from .settings import require_settings
 
 GROUPS = (7, 6, 7)  # widths at each resolution, the ignored one included
 LARGEST = (16, 32, 64)
@@ -105,13 +106,8 @@ class ResNet20:
     bn_decay: float = 0.9
 
     def __post_init__(self) -> None:
-        require(self, "net", {
-            "family": (self.family == "resnet20", "resnet20"),
-            "classes": (self.classes >= 1, "1 or more"),
-            "shortcut": (self.shortcut in ("official", "always"), "official or always"),
-            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
-            "bn_eps": (self.bn_eps > 0, "positive"),
-            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+        require_settings(self, "resnet20", {
+            "shortcut": (self.shortcut in ("official", "always"), "official or always")})
 
     @property
     def fused(self) -> bool:

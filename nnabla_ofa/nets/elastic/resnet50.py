@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple, cast
 
-from ...errors import require
 from ...layers import Absent, ConvBn, Layer, Linear, MaxPool, Residual
 from ..arch import Arch, Space, Text
 from .bottlenecks import LEAST, MORE, Bottleneck, Bottlenecks, Width, Widths, parse_arch, parse_space, to_dict
+from .settings import require_settings
 from .widths import make_divisible
 
 STEM, STAGE_WIDTHS = 64, (256, 512, 1024, 2048)
@@ -46,15 +46,10 @@ class OfaResNet50:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stage_widths", tuple(self.stage_widths))
-        require(self, "net", {
-            "family": (self.family == "ofa_resnet50", "ofa_resnet50"),
-            "classes": (self.classes >= 1, "1 or more"),
+        require_settings(self, "ofa_resnet50", {
             "stage_widths": (len(self.stage_widths) == 4 and min(self.stage_widths) >= 8,
                              "four widths of 8 or more"),
-            "stem_stride": (self.stem_stride in (1, 2), "1 or 2"),
-            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
-            "bn_eps": (self.bn_eps > 0, "positive"),
-            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+            "stem_stride": (self.stem_stride in (1, 2), "1 or 2")})
 
     @property
     def fused(self) -> bool:

@@ -17,9 +17,10 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
-from ...errors import OfaError, require
+from ...errors import OfaError
 from ...layers import ConvBn, Layer, Linear, Residual, Separable
 from ..arch import Arch, Choice, Space, Text
+from .settings import require_settings
 from .widths import make_divisible
 
 WIDTHS = (32, 64, 128, 256, 728, 1024, 1536, 2048)
@@ -138,18 +139,13 @@ class Xception:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "entry_strides", tuple(self.entry_strides))
-        require(self, "net", {
-            "family": (self.family == "xception", "xception"),
-            "classes": (self.classes >= 1, "1 or more"),
+        require_settings(self, "xception", {
             "widths": (len(self.widths) == 8 and min(self.widths) >= 1, "8 positive integers"),
             "width_mult": (0 < self.width_mult <= 1000, "a positive number, at most 1000"),
             "middle_blocks": (1 <= self.middle_blocks <= 1000, "1 to 1000"),
             "stem_stride": (self.stem_stride in (1, 2), "1 or 2"),
             "entry_strides": (len(self.entry_strides) == 3 and set(self.entry_strides) <= {1, 2},
-                              "3 numbers, each 1 or 2"),
-            "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
-            "bn_eps": (self.bn_eps > 0, "positive"),
-            "bn_decay": (0 <= self.bn_decay < 1, "in [0, 1)")})
+                              "3 numbers, each 1 or 2")})
 
     @property
     def fused(self) -> bool:
