@@ -10,11 +10,12 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from .protocol import Record, Records, Row
 
-# Titles of stages, in the order of a page. Kernel, depth, expand and Xception65 are those of the published
-# recipe, and all that is said of one family here. A stage of another name is shown last, under that name.
+# Titles of stages, in the order of a page. They are those of the published recipes, and all that is said of
+# single families here. A stage of another name is shown last, under that name.
 STAGES = {"fullnet": "Full network", "fullnet65": "Full network, Xception65",
           "kernel": "Elastic kernel", "depth1": "Elastic depth 1", "depth2": "Elastic depth 2",
-          "expand1": "Elastic expand ratio 1", "expand2": "Elastic expand ratio 2",
+          "depth": "Elastic depth", "expand1": "Elastic expand ratio 1",
+          "expand2": "Elastic expand ratio 2", "width1": "Elastic width 1", "width2": "Elastic width 2",
           "search": "Search: the front found on held-out images",
           "finetune": "Extracted subnet, before and after fine-tuning"}
 KINDS = ("train", "evaluate", "search", "finetune")  # the kinds of records with accuracies of subnets
