@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Dict
 
 from ..data import Data
@@ -15,7 +16,7 @@ from .recipe import Recipe
 ADDED = {
     **{f"train.{key}": getattr(Train, key) for key in (
         "sorting", "running_statistics", "optimiser", "nesterov", "rms_decay", "betas", "eps", "decay_all",
-        "lr_init", "lr_end", "power", "lr_batch", "label_smoothing_to", "ema")},
+        "lr_init", "lr_end", "power", "lr_batch", "label_smoothing_to", "ema", "only_head")},
     **{f"data.{key}": getattr(Data, key) for key in ("test_fraction", "balance")},
     **{f"stage.{key}": getattr(Stage, key) for key in ("steps", "finished_epochs")}}
 # What may differ, since it leaves the draws alone, or has a checksum beside it (the teacher).
@@ -43,8 +44,8 @@ def trained_as(net: AnyNetwork, stage: Stage) -> Dict[str, object]:
 
 
 def settings_that_matter(recipe: Recipe, stage: Stage) -> Dict[str, object]:
-    """The settings by name, those of one stage among them."""
-    settings = recipe.settings()
+    """The settings by name, those of one stage among them; `train` as it is in that stage."""
+    settings = {**recipe.settings(), "train": asdict(stage.settings(recipe.train))}
     found = {f"{group}.{key}": value for group in ("net", "data", "train")
              for key, value in settings[group].items() if f"{group}.{key}" not in HARMLESS}
     found.update({f"stage.{key}": getattr(stage, key) for key in ("space", "epochs", "lr", "start",

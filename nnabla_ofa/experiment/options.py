@@ -258,6 +258,8 @@ def open_network(options: WeightsOptions, comm: Communicator, needs_known: bool 
         options = replace(options, seed=net.info.get("seed", 0))
     run = open_run(replace(options, net=None), comm, net.info.get("recipe"), test_alone)
     net = run.adapted(net, options.weights, needs_known)
+    if "recipe" not in net.info:  # another program's: what is made of it says how, as our own files do
+        net.info = {**net.info, **run.lab.info(), "space": str(net.space)}
     net.kernels = options.kernels
     return net, run
 

@@ -42,6 +42,7 @@ class Recipe:
         require(self, self.name, {"stages": (len(self.stages) >= 1, "a list of one or more")})
         for stage in self.stages:
             check_name("stage", stage.name)
+            stage.settings(self.train)
             for subnet in stage.validate:
                 self.net.space(stage.space).check(self._arch(subnet, f"stages.{stage.name}.validate"))
             if self.train.running_statistics and not self.net.space(stage.space).single():

@@ -23,11 +23,13 @@ import numpy as np
 from ..errors import OfaError
 from ..evaluation import Evaluations
 from ..evaluation.cache import checksum, network_identity
+from ..formats import load
 from ..model import AnyNetwork, Frozen, create, load_network
 from ..model.heads import N
 from ..nets import Arch
 from ..system import records
 from ..system.comm import barrier, require_agreement
+from ..system.container import is_container
 from ..system.files import lock
 from ..system.machine import ROOT, commit, describe_run
 from ..training.checkpoints import checkpoints
@@ -117,7 +119,7 @@ class Run:
         start = time.time()
         net = self._start(stage)
         self.say(f"stage {stage.name}: {stage.space}, {stage.epochs} epochs, lr {stage.lr:g}, "
-                 f"from {stage.start or 'new weights'}")
+                 f"from {self.start or stage.start or 'new weights'}")
         with lock(self.folder(stage), self.lab.comm):
             history, before = self.fit(net, stage, self.folder(stage), self._teachers(stage))
             rows = self.lab.rows(net, [net.arch(s) for s in stage.validate] or [None], say=self.say)
@@ -152,9 +154,9 @@ class Run:
         def validate(net: AnyNetwork) -> float:
             return float(np.mean([r.top1 for r in self.lab.judge(net, archs, size, on="valid")]))
 
-        loop = Loop(Task(net, stage, self.recipe.train, self.recipe.data, self.lab.seed, self.lab.train,
-                         folder, self.lab.comm, validate, teachers, fingerprint, unknown(self.lab),
-                         self.accept_changes))
+        loop = Loop(Task(net, stage, stage.settings(self.recipe.train), self.recipe.data, self.lab.seed,
+                         self.lab.train, folder, self.lab.comm, validate, teachers, fingerprint,
+                         unknown(self.lab), self.accept_changes))
         history = loop.run()
         return history, sum(epoch["seconds"] for epoch in history[:loop.restored])
 
@@ -165,7 +167,8 @@ class Run:
             raise OfaError(f"stages.{stage.name}.finished_epochs={stage.finished_epochs} is for weights that "
                            "have these epochs behind them: name their file by --start, with --only")
         if self.start is not None:
-            net = taken_up(self.adapted(load_network(self.start), self.start), self.lab, stage, self.start)
+            given = load(self.start, net=None if is_container(self.start) else self.recipe.net.family)
+            net = taken_up(self.adapted(given, self.start), self.lab, stage, self.start)
         elif stage.start is None:
             net = new_network(self.lab, stage)
         else:
@@ -236,10 +239,15 @@ class Run:
         return net
 
     def adapted(self, net: N, path: Path, needs_known: bool = False) -> N:
-        """`net` for the classes of the data, said in a line where they are others: see `transfer.adapted`."""
+        """`net` for the classes of the data: see `transfer.adapted`. A line says so where they are others, or
+        where the file is another program's and names none.
+        """
         if self.new_head and not same_classes(net, self.lab):
             self.say(f"{path}: a new classifier for {len(self.lab.classes)} classes, "
                      f"{known(net, self.lab)} of which it knows by name")
+        elif not {"classes", "recipe"} & set(net.info) and same_classes(net, self.lab):
+            self.say(f"{path} names no classes: they are taken for those of the data, "
+                     f"{', '.join(self.lab.classes[:3])}, ..., in this order")
         return adapted(net, self.lab, path, self.new_head, needs_known)
 
     # One subnet -------------------------------------------------------------------------------
@@ -267,6 +275,7 @@ class Run:
         if scratch:
             alone.set_arrays(create(alone.config, alone.space, self.lab.seed).arrays())
         alone.kernels = self.kernels
+        alone.info = {**alone.info, **self.lab.info()}  # its file says how it was fine-tuned
         folder = self.output / f"{kind}-{zlib.crc32(stage.space.encode()):08x}"
         rows = [] if scratch else self._finetuned(alone, arch, "before")
         with lock(folder, self.lab.comm):

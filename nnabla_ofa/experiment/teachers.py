@@ -10,7 +10,7 @@ from ..evaluation import calibrate
 from ..model import AnyNetwork, Frozen, load_network
 from ..model.heads import with_new_head
 from .lab import Lab
-from .transfer import learned, same_classes
+from .transfer import learned, require_normalisation, same_classes
 
 
 def load_teacher(lab: Lab, path: str) -> AnyNetwork:
@@ -19,11 +19,8 @@ def load_teacher(lab: Lab, path: str) -> AnyNetwork:
     Raises OfaError where it does not know all of them by name, or normalises images otherwise.
     """
     teacher: AnyNetwork = load_network(path)
-    augment, own = lab.recipe.data.augment, learned(teacher, lab)
-    for key in ("mean", "std"):
-        if tuple(teacher.info.get(key, getattr(augment, key))) != getattr(augment, key):
-            raise OfaError(f"train.teacher={path} takes images of another normalisation: set data.augment."
-                           f"{key}={teacher.info[key]}, as it was trained with")
+    own = learned(teacher, lab)
+    require_normalisation(teacher, lab, f"train.teacher={path}")
     places = numbers(own)
     missing = [name for name in lab.classes if same_name(name) not in places]
     if missing or len(own) != teacher.config.classes:

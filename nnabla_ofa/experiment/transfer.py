@@ -18,8 +18,21 @@ def same_classes(net: AnyNetwork, lab: Lab) -> bool:
 
 
 def learned(net: AnyNetwork, lab: Lab) -> List[str]:
-    """The classes of a network; those of the data where its file names none."""
-    return list(net.info.get("classes", lab.classes))
+    """The classes of a network by name.
+
+    Where its file names none, as PyTorch's, they are those of the data if it has as many, else unknown: none.
+    """
+    unnamed = lab.classes if net.config.classes == len(lab.classes) else ()
+    return list(net.info.get("classes", unnamed))
+
+
+def require_normalisation(net: AnyNetwork, lab: Lab, what: str) -> None:
+    """OfaError if a network was trained on images that were normalised otherwise than the data will be."""
+    augment = lab.recipe.data.augment
+    for key in ("mean", "std"):
+        if tuple(net.info.get(key, getattr(augment, key))) != getattr(augment, key):
+            raise OfaError(f"{what} takes images of another normalisation: set data.augment.{key}="
+                           f"{net.info[key]}, as it was trained with")
 
 
 def known(net: AnyNetwork, lab: Lab) -> int:
@@ -39,15 +52,18 @@ def adapted(net: N, lab: Lab, path: Path, new_head: bool, needs_known: bool = Fa
         needs_known: Whether that serves only where it knows all classes by their names.
 
     Raises:
-        OfaError: The classes are others, and `new_head` is not set; or it knows too few of them.
+        OfaError: The classes are others, and `new_head` is not set; or it knows too few of them; or images
+            are normalised otherwise than those that another program trained it on.
     """
+    if "recipe" not in net.info:  # another program's: nothing else says how its images were made
+        require_normalisation(net, lab, str(path))
     if same_classes(net, lab):
         return net
     source, classes = lab.recipe.data.source, list(lab.classes)
     own = learned(net, lab)
     if not new_head:
         raise OfaError(
-            f"{path} has {net.config.classes} classes ({', '.join(own[:3])}, ...), "
+            f"{path} has {net.config.classes} classes ({', '.join(own[:3]) or 'without names'}, ...), "
             f"{source} has {len(classes)} ({', '.join(classes[:3])}, ...): name the data it was trained "
             "on with --data, or give it a new classifier with --new-head")
     if needs_known and known(net, lab) < len(classes):

@@ -37,13 +37,17 @@ class Optimiser:
     """What an update does to the weights; decay where the array declares it, or on all with decay_all.
 
     A parameter that no arch of the step uses stays as it is, its momentum too. Of one that is used
-    in part (narrower, smaller kernel), the rest has gradient zero: momentum and decay move it.
+    in part (narrower, smaller kernel), the rest has gradient zero: momentum and decay move it. With
+    only_head all parameters stay as they are but those with a value a class.
     """
 
     def __init__(self, net: AnyNetwork, settings: Train):
         self.settings = settings
         declared = net.declared()
-        self.variables = {n: v for n, v in net.variables().items() if declared[n].trained}
+        self.variables = {n: v for n, v in net.variables().items() if declared[n].trained
+                          and (declared[n].scores is not None or not settings.only_head)}
+        for name, variable in net.variables().items():  # no gradients of those that stay as they are
+            variable.need_grad = name in self.variables
         self._groups = {}
         for decays in (True, False):
             solver = _solver(settings)

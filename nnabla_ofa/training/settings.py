@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import frexp
 from typing import Optional, Tuple
 
-from ..errors import require
+from ..errors import OfaError, require
 
 # Which subnets an update trains; see sampling.py.
 RULES = ("uniform", "fair", "cost")
@@ -48,6 +48,8 @@ class Train:
     narrower widths join: exact, bare (a permutation that forgets where shorter blocks end, as peers have
     it) or none.
 
+    only_head: only the arrays that have a value a class move, the classifier; all others stay as they are.
+
     What is kept: ema: decay of a moving average of the weights, which then is the result (average.py);
     None: the last weights are. running_statistics: BN keeps running averages, which then serve in place of
     calibration; only where every stage has one network. keep_checkpoints: the newest so many stay.
@@ -88,6 +90,7 @@ class Train:
     label_smoothing_to: str = "all"
     teacher: Optional[str] = None
     ema: Optional[float] = None
+    only_head: bool = False
 
     def __post_init__(self):
         ending = self.schedule in ENDING
@@ -133,6 +136,10 @@ class Train:
             "keep_checkpoints": (self.keep_checkpoints >= 2, "2 or more")})
 
 
+# What a stage may have of its own.
+OF_A_STAGE = ("subnets_per_step", "warmup_epochs", "weight_decay", "only_head")
+
+
 @dataclass(frozen=True)
 class LrStep:
     """A learning rate, and the epoch of its stage (from 0) from which on it holds."""
@@ -155,6 +162,8 @@ class Stage:
         steps: With the schedule "steps", the later rates.
         finished_epochs: So many epochs of the schedule lie behind the weights that it starts from:
             training begins after them.
+        subnets_per_step, warmup_epochs, weight_decay, only_head: Of this stage, in place of `Train`'s; None:
+            as there.
     """
 
     name: str
@@ -165,6 +174,10 @@ class Stage:
     validate: Tuple[str, ...] = ()
     steps: Tuple[LrStep, ...] = ()
     finished_epochs: int = 0
+    subnets_per_step: Optional[int] = None
+    warmup_epochs: Optional[float] = None
+    weight_decay: Optional[float] = None
+    only_head: Optional[bool] = None
 
     def __post_init__(self):
         places = [0.0, *(step.epoch for step in self.steps)]
@@ -175,3 +188,14 @@ class Stage:
                       "a list of positive rates, their epochs positive and in ascending order"),
             "finished_epochs": (0 <= self.finished_epochs < self.epochs,
                                 f"from 0 to below stages.{self.name}.epochs={self.epochs}")})
+
+    def settings(self, train: Train) -> Train:
+        """How this stage trains: `train`, with what the stage has of its own.
+
+        Raises OfaError, naming the stage, where the two do not go together.
+        """
+        own = {key: getattr(self, key) for key in OF_A_STAGE if getattr(self, key) is not None}
+        try:
+            return replace(train, **own)
+        except OfaError as error:
+            raise OfaError(f"stages.{self.name}: {error}") from error

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import nnabla_ofa as ofa
+from nnabla_ofa.experiment.few_images import for_training
 from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.options import RunOptions, default_output
 from nnabla_ofa.experiment.parse import load_recipe
@@ -78,6 +79,18 @@ def test_a_stage_of_other_data_is_not_taken_up(begun, tmp_path, space, change, m
 def test_a_stage_of_other_settings_is_not_taken_up(begun, first, override, message):
     with pytest.raises(ofa.OfaError, match=message):
         run(begun, first / "data", override).up_to(KERNEL)
+
+
+def test_settings_of_a_stage_are_compared_as_they_serve_in_it(begun, first, capsys):
+    """Its own in place of `train`'s; those of other stages mean nothing to it."""
+    run(begun, first / "data", "stages.fullnet.weight_decay=1e-5", "stages.fullnet.warmup_epochs=0",
+        "stages.fullnet.only_head=false", "stages.kernel.weight_decay=0.1").up_to(FULL)
+    assert "is done" in capsys.readouterr().out
+    for override, message in (("weight_decay=0.1", "train.weight_decay: 1e-05 -> 0.1"),
+                              ("subnets_per_step=3", "train.subnets_per_step: 2 -> 3"),
+                              ("only_head=true", "train.only_head: False -> True")):
+        with pytest.raises(ofa.OfaError, match=message):
+            run(begun, first / "data", f"stages.fullnet.{override}").up_to(KERNEL)
 
 
 def test_nor_one_of_another_seed_which_holds_out_other_images(begun, first):
@@ -201,6 +214,45 @@ def test_finetuning_and_a_stage_on_other_classes(begun, tmp_path):
     stage.up_to(KERNEL, only=True)
     trained = ofa.load(tmp_path / "stage" / KERNEL / "weights.h5")
     assert trained.config.classes == 4 and trained.info["classes"] == list("wxyz")
+
+
+@pytest.fixture
+def unnamed(begun):
+    """Weights that say how images are normalised and nothing else, as those of another program."""
+    arrays, meta = container.load(begun / FULL / "weights.h5")
+    container.save(begun / "unnamed.h5", arrays, {**meta, "info": {key: meta["info"][key]
+                                                                   for key in ("mean", "std")}})
+    return begun / "unnamed.h5"
+
+
+def test_weights_without_names_of_classes_know_those_of_data_with_as_many(unnamed, first, tmp_path, capsys):
+    net, own = ofa.load(unnamed), run(tmp_path / "same", first / "data")
+    assert own.adapted(net, unnamed) is net
+    said = capsys.readouterr().out
+    assert "names no classes: they are taken for those of the data, a, b, c, ..., in" in said
+    other = run(tmp_path / "other", pictures(tmp_path / "data", "abcd"), new_head=True)
+    head = other.adapted(net, unnamed)
+    before, after = (one.arrays()["classifier/affine/W"] for one in (net, head))
+    assert not any(np.array_equal(before[:, old], after[:, new]) for old in range(3) for new in range(4))
+    with pytest.raises(ofa.OfaError, match="knows 0 of the 4 classes"):
+        other.adapted(net, unnamed, needs_known=True)
+    with pytest.raises(ofa.OfaError, match=r"has 3 classes \(without names, \.\.\.\)"):
+        run(tmp_path / "other", tmp_path / "data").adapted(net, unnamed)
+
+
+def test_weights_of_another_program_are_given_the_images_that_they_know(unnamed, first, tmp_path):
+    with pytest.raises(ofa.OfaError, match=r"another normalisation: set data.augment.mean=\[0.485"):
+        run(tmp_path, first / "data", "data.augment.mean=[0.5,0.5,0.5]").adapted(ofa.load(unnamed), unnamed)
+
+
+def test_a_repeated_finetuning_on_few_images_of_weights_of_many_goes_on(begun, first, tmp_path):
+    """Its checkpoints say in how many passes it took them, not the network that it began with."""
+    net = ofa.load(begun / FULL / "weights.h5")
+    for _ in range(2):
+        few = for_training(run(tmp_path / "few", first / "data", "finetune.epochs=1", "train.batch_size=40",
+                               "train.global_batch=80"))
+        path, _ = few.finetune(net, "XP1 7x7 3")
+    assert ofa.load(path).info["recipe"]["train"]["global_batch"] == 24
 
 
 def test_a_record_names_the_commit_that_began_the_run(tmp_path, first, monkeypatch):

@@ -156,6 +156,37 @@ def test_only_what_the_subnet_uses_moves():
     assert all(np.array_equal(before[n], after[n]) for n in bn)
 
 
+def test_only_the_classifier_moves_as_in_training_of_all():
+    both = [stepper(Train(only_head=only)) for only in (True, False)]
+    before = both[0].net.arrays()
+    for one in both:
+        one.step(iter([some_pass()]), [one.net.space.largest()], 0.1, 1)
+    alone, together = (one.net.arrays() for one in both)
+    moved = {name for name in before if not np.array_equal(before[name], alone[name])}
+    assert moved == {"classifier/affine/W", "classifier/affine/b"}
+    assert all(np.array_equal(alone[name], together[name]) for name in moved)
+    again = Stepper(both[0].net, Train(), Optimiser(both[0].net, Train()), Single())
+    again.step(iter([some_pass()]), [again.net.space.largest()], 0.1, 1)
+    assert not np.array_equal(again.net.arrays()["stem/0/conv/W"], before["stem/0/conv/W"])
+
+
+def test_summed_gradients_are_their_mean_at_a_rate_times_their_number():
+    """And a part of the decay: so recipes take over rates of once-for-all, which sums over subnets."""
+    ours, theirs = (stepper(Train(nesterov=True, weight_decay=decay)) for decay in (0.1, 0.2))
+    start = ours.net.arrays()
+    archs = [ours.net.space.largest(), ours.net.space.smallest()]
+    for seed in (1, 2):
+        ours.step(iter([some_pass(seed=seed)]), archs, 0.02, 1)
+        theirs.optimiser.zero_grad()
+        for arch in archs:
+            theirs._pass(*some_pass(seed=seed), [arch], 1, last=False)
+        theirs.optimiser.update(0.01)
+    found, expected = ours.net.arrays(), theirs.net.arrays()
+    for name, array in start.items():
+        moved = max(np.abs(expected[name] - array).max(), 1e-4)
+        assert np.abs(found[name] - expected[name]).max() <= 1e-3 * moved, name
+
+
 def test_decay_groups():
     plain, decayed = stepper(Train(weight_decay=0.0)), stepper(Train(weight_decay=0.1))
     for one in (plain, decayed):
