@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from nnabla_ofa.errors import OfaError
@@ -21,13 +22,25 @@ RECIPES = recipe_names()
 FIXED = [name for name in RECIPES if isinstance(load_recipe(name).net, Fixed)]
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name not in FIXED])
+GIVEN = ["mobilenetv3_own"]  # for a supernet that is there
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in (*FIXED, *GIVEN)])
 def test_recipes_lead_from_the_full_network_to_the_whole_space(name):
     recipe = load_recipe(name)
     chain = CHAINS[recipe.net.family]
     assert [stage.space for stage in recipe.chain(chain[-1])] == chain
     full = recipe.net.space(chain[0]).largest()
     assert all(full in map(recipe.net.arch, stage.validate) for stage in recipe.chain(chain[-1]))
+    assert from_settings(recipe.settings()) == recipe
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_recipes_for_a_given_supernet_train_its_classifier_alone(name):
+    recipe = load_recipe(name)
+    stage, = recipe.stages
+    assert stage.space == CHAINS[recipe.net.family][-1] and stage.start is None
+    assert stage.settings(recipe.train).only_head and not recipe.train.only_head  # nor in fine-tuning
     assert from_settings(recipe.settings()) == recipe
 
 
@@ -58,6 +71,50 @@ def test_imagenet_recipe_is_the_published_one():
     assert (train.momentum, train.lr_decay, train.decay_epochs) == (0.9, 0.94, 2)
     assert (train.weight_decay, train.label_smoothing, train.global_batch) == (1e-5, 0.1, 512)
     assert recipe.data.image_sizes == (128, 160, 192, 224) and recipe.data.held_out == 0.01
+
+
+def test_recipe_of_mobilenetv3_is_that_of_once_for_all():
+    """Its table: epochs and warm-up beyond them, rates and decay of summed gradients, subnets a step."""
+    recipe = load_recipe("mobilenetv3_imagenet")
+    table = {"fullnet": (180, 0, 2.6, 1), "kernel": (120, 5, 0.96, 1), "depth1": (25, 0, 0.08, 2),
+             "depth2": (120, 5, 0.24, 2), "expand1": (25, 0, 0.08, 4), "expand2": (120, 5, 0.24, 4)}
+    for stage in recipe.stages:
+        epochs, warmup, lr, subnets = table[stage.name]
+        train = stage.settings(recipe.train)
+        assert (stage.epochs, train.warmup_epochs) == (epochs + warmup, warmup)
+        assert train.subnets_per_step == subnets
+        assert np.isclose(stage.lr, lr * subnets) and np.isclose(train.weight_decay, 3e-5 / subnets)
+        assert np.isclose(learning_rate(stage, train, epochs + warmup), 0)
+        assert np.isclose(learning_rate(stage, train, warmup), stage.lr, rtol=5e-3)
+    assert recipe.train.nesterov and (recipe.train.batch_size, recipe.train.global_batch) == (64, 32 * 64)
+    assert recipe.data.image_sizes == tuple(range(128, 225, 4)) and recipe.data.valid_sizes == (160, 224)
+    assert recipe.data.held_out * 1281167 == 10000 and recipe.net.dropout == 0.1
+    augment = recipe.data.augment
+    assert (augment.brightness, augment.saturation, augment.contrast) == (32 / 255, 0.5, 0)
+
+
+def test_recipe_of_resnet50_is_that_of_nnabla_nas():
+    """Its rates are for 512, 1,024 and 2,048 images."""
+    recipe = load_recipe("resnet50_imagenet")
+    table = {"fullnet": (185, 5, 0.65, 512), "depth": (125, 5, 0.24, 512), "expand1": (25, 0, 0.02, 1024),
+             "expand2": (125, 5, 0.06, 1024), "width1": (25, 0, 0.02, 2048), "width2": (125, 5, 0.06, 2048)}
+    assert recipe.train.global_batch == 512
+    for stage in recipe.stages:
+        epochs, warmup, lr, images = table[stage.name]
+        assert (stage.epochs, stage.settings(recipe.train).warmup_epochs) == (epochs, warmup)
+        assert np.isclose(stage.lr, lr * 512 / images)
+
+
+def test_stages_have_settings_of_their_own():
+    own = ["stages.kernel.subnets_per_step=3", "stages.kernel.warmup_epochs=0.5",
+           "stages.kernel.weight_decay=0", "stages.kernel.only_head=true"]
+    recipe = load_recipe("xception_digits", own)
+    alone = load_recipe("xception_digits", [text.replace("stages.kernel", "train") for text in own])
+    assert recipe.stage("K357_E1_D3").settings(recipe.train) == alone.train != recipe.train
+    assert recipe.stage("K7_E1_D3").settings(recipe.train) == recipe.train
+    with pytest.raises(OfaError, match="stages.kernel: train.subnets_per_step=1 is not 1 or more, 2 or more"):
+        load_recipe("xception_digits", ["train.sandwich=true", "train.subnets_per_step=2",
+                                        "stages.kernel.subnets_per_step=1"])
 
 
 def test_recipes_of_the_zoo_are_the_published_ones():
