@@ -10,6 +10,8 @@ import pytest
 import zoo_reference as reference
 
 import nnabla_ofa as ofa
+from nnabla_ofa.data import Augment
+from nnabla_ofa.formats import export, onnx_file
 from nnabla_ofa.layers import Mode
 from nnabla_ofa.nets.registry import ELASTIC
 from nnabla_ofa.nets.zoo import ZOO
@@ -124,3 +126,34 @@ def test_training_reaches_every_parameter_and_lowers_the_loss(name):
             v.d = v.d - length * gradients[n] / norm
     assert not [n for n, g in gradients.items() if not np.abs(g).max() > 0]
     assert losses[0] > losses[1] > losses[2] or losses[2] < 1e-3
+
+
+# Of each kind of layer one network is exported by default, the others by `make test-all`.
+EXPORTED = ("resnet20_cifar", "densenet_cifar", "mobilenetv2_cifar100", "shufflenetv2_cifar",
+            "efficientnetb0_cifar", "pnasnetb_cifar", "lenet_cifar", "vit_tiny_cifar")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in EXPORTED else [pytest.mark.large])
+                                  for name in ZOO])
+def test_files_and_exported_graphs_compute_the_same(name, tmp_path):
+    """Our own file, BN folded, NNP, and ONNX where its packages are there; logits on two images."""
+    entry = ofa.zoo.entry(name)
+    side = entry.image_size if entry.exact else max(32, entry.least)
+    net, x = ofa.create(name, classes=7), reference.images(side)
+    expected = net.logits(x)
+    net.save(tmp_path / "net.h5")
+    assert np.array_equal(ofa.load(tmp_path / "net.h5").logits(x), expected)
+    folded = net.fold_bn().logits(x)
+    assert np.abs(folded - expected).max() < 1e-4 * np.abs(expected).max()
+    for form in export_forms():
+        about = export.describe(net, "abcdefg", Augment(), side, fold=True)
+        assert export.export(net, tmp_path / f"net.{form}", form, about, x) < 1e-4
+
+
+def export_forms():
+    """The formats of graphs whose packages are there."""
+    try:
+        onnx_file.packages()
+    except ofa.OfaError:
+        return ["nnp"]
+    return ["nnp", "onnx"]
