@@ -14,7 +14,7 @@ from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
 from .activation import activate
-from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, in_nchw, rows
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, cut, in_nchw, rows
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
@@ -32,7 +32,7 @@ class ConvBn(Single):
 
     full_in, full_out: stored widths, 0 for those that are active. segments, reads, writes: as of
     `base.Part`. activation: one of `activation.ACTIVATIONS`, with relu_out it is ReLU. mean_pool: side and
-    stride of the windows, in pixels; those that reach over the border are means of what is there.
+    stride of the windows, 1 or 2 pixels; those that reach over the border are means of what is there.
     """
 
     name: str
@@ -74,7 +74,7 @@ class ConvBn(Single):
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The convolution and its BN, on (N, w_in, H, W)."""
         if self.mean_pool > 1:
-            x = F.average_pooling(x, (self.mean_pool,) * 2, (self.mean_pool,) * 2, ignore_border=False)
+            x = F.average_pooling(even(x), (2, 2), (2, 2))
         weight = rows(self.variable("conv/W", mode), self.w_out, None)
         weight = weight if self.w_in == self.full_in else weight[:, :self.w_in]
         bias = self.variable("conv/b") if mode.folded else None
@@ -134,3 +134,15 @@ class ConvBn(Single):
         order = np.concatenate([order, np.arange(len(order), self.full_out)])
         arrays[f"{self.name}/conv/W"] = arrays[f"{self.name}/conv/W"][order]
         permute_bn(arrays, self.name, order)
+
+
+def even(x: nn.Variable) -> nn.Variable:
+    """(N, C, H, W) with the last row and column repeated where their number is odd.
+
+    The mean of 2x2 pixels then is that of the pixels that are there, in every runtime of an exported graph.
+    """
+    height, width = x.shape[2:]
+    every = slice(None)
+    if height % 2:
+        x = F.concatenate(x, cut(x, every, slice(height - 1, height), every), axis=2)
+    return F.concatenate(x, cut(x, every, every, slice(width - 1, width)), axis=3) if width % 2 else x
