@@ -95,7 +95,7 @@ def test_no_fixed_network_has_the_name_of_an_elastic_family():
     assert not set(ZOO) & set(ELASTIC)
 
 
-SMALL = [name for name in ZOO if ofa.zoo.cost(name).parameters < reference.LARGE]
+SMALL = [name for name in ZOO if ofa.zoo.cost(name).parameters < reference.TRAINED]
 BY_SIZE = [pytest.param(name, marks=[] if name in SMALL else [pytest.mark.large]) for name in ZOO]
 
 
