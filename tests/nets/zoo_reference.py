@@ -20,8 +20,8 @@ import numpy as np
 from nnabla_ofa.nets.zoo import ZOO, torch_keys
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "zoo"
-TRAINED = 5e6  # the same, of the tests that train
 LARGE = 12e6  # parameters; a network that has more is tested by `make test-all` alone
+TRAINED = 5e6  # the same, of the tests that train
 
 
 class Reference(NamedTuple):
