@@ -6,7 +6,8 @@
     python runners/tables.py                           # the pages, from the records
 
 Large networks are measured on fewer images, and their time is that of 64 by proportion; `batch` says of how
-many. An epoch's time is that of a training step by proportion, without reading images.
+many. An epoch's time is that of a training step by proportion, without reading images, at rate 0: new weights of deep
+networks without a last BN would diverge.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def measure(name: str, images: int, epochs: int, rounds: int) -> Dict[str, objec
     stepper = Stepper(net, settings, Optimiser(net, settings), Single())
     frozen = Frozen(net)
     evaluation = seconds(lambda: frozen(x), rounds)
-    step = seconds(lambda: stepper.step(iter([(x, labels, None)]), [net.arch(None)], 1e-4, 1), rounds)
+    step = seconds(lambda: stepper.step(iter([(x, labels, None)]), [net.arch(None)], 0.0, 1), rounds)
     return {"network": name, "classes": entry.classes, "image_size": side, "parameters": cost.parameters,
             "macs": cost.macs, "activations": cost.activations, "batch": batch,
             "ms_64": round(1000 * evaluation * IMAGES / batch, 1),
