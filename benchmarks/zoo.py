@@ -6,8 +6,8 @@
     python runners/tables.py                           # the pages, from the records
 
 Large networks are measured on fewer images, and their time is that of 64 by proportion; `batch` says of how
-many. An epoch's time is that of a training step by proportion, without reading images, at rate 0: new weights of deep
-networks without a last BN would diverge.
+many. An epoch's time is that of a training step by proportion, without reading images, at rate 0: new
+weights of deep networks without a last BN would diverge.
 """
 
 from __future__ import annotations
