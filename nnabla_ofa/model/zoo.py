@@ -77,7 +77,12 @@ def from_torch(name: str, state_dict: Mapping[str, np.ndarray], classes: Optiona
     stored = declared(name)
     keys = _keys(name, row, tuple(stored), given)
     head = next(n for n, p in stored.items() if p.scores is not None)
-    net = FixedNetwork.blank(Fixed(name, classes=len(given[keys[head]]) if classes is None else classes))
+    if classes is None:
+        scores = given[keys[head]]
+        if not scores.ndim:
+            raise OfaError(f"the state dict has one number for {keys[head]}, not a row for each class")
+        classes = len(scores)
+    net = FixedNetwork.blank(Fixed(name, classes=classes))
     net.set_arrays({n: _fitted(given[keys[n]], p.shape) for n, p in net.declared().items()}, "the state dict")
     return net
 

@@ -91,6 +91,12 @@ def test_every_array_has_a_name_in_every_original(name):
                 ofa.zoo.from_torch(name, {**state, "surplus": np.zeros(1)})
 
 
+def test_a_state_dict_whose_classifier_is_one_number_is_refused():
+    state = ofa.zoo.to_torch(ofa.create("lenet_cifar"))
+    with pytest.raises(ofa.OfaError, match="one number for fc3.weight"):
+        ofa.zoo.from_torch("lenet_cifar", {**state, "fc3.weight": np.float32(1)})
+
+
 def test_no_fixed_network_has_the_name_of_an_elastic_family():
     assert not set(ZOO) & set(ELASTIC)
 
