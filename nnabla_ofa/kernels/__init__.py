@@ -7,8 +7,8 @@ are compiled on first use, from the C files beside this one, for the CPU at hand
     depthwise.py, elementwise.py   functions outside a block
     layout.py      a block's layers, checked, as the structures that the C code reads
     build.py       compiles and loads the C code
-    fused.c        blocks of layers; gemm.h matrix products, depthwise.h, pool.h; channels.h
-                   and elementwise.h what is outside blocks
+    fused.c        blocks of layers; gemm.h matrix products, depthwise.h, pool.h
+    channels.h, elementwise.h   what depthwise.py and elementwise.py call
 """
 from __future__ import annotations
 

@@ -35,15 +35,18 @@ class _Depthwise(_Function):
                                            _address(outputs[0].grad), *gradients[0], *gradients[1])
 
 
-def depthwise(x: nn.Variable, weight: nn.Variable) -> nn.Variable:
-    """Each channel convolved with its own kernel, stride 1, `same` padding.
+def depthwise(x: nn.Variable, weight: nn.Variable, stride: int = 1) -> nn.Variable:
+    """Each channel convolved with its own kernel, `same` padding.
+
+    The compiled function has stride 1. Of a larger stride the pixels in between are computed and left out.
 
     Args:
         x: (C, H, W, N).
         weight: (C, 1, k, k), k odd, 7 at most.
+        stride: In pixels.
 
     Returns:
-        y, shaped as x.
+        y (C, ceil(H / stride), ceil(W / stride), N).
 
     Raises:
         OfaError: The shapes do not fit, or the library cannot be used.
@@ -53,4 +56,5 @@ def depthwise(x: nn.Variable, weight: nn.Variable) -> nn.Variable:
     check(weight.shape == (x.shape[0], 1, kernel, kernel) and kernel % 2 == 1 and kernel <= LARGEST,
           "weight shape", weight.shape, f"({x.shape[0]}, 1, k, k) with k of 1, 3, 5 or 7")
     library()
-    return _Depthwise(x.shape, kernel)(x, weight)
+    y = _Depthwise(x.shape, kernel)(x, weight)
+    return y if stride == 1 else y[:, ::stride, ::stride]

@@ -81,9 +81,8 @@ class Conv(Single):
         return batch_normalization(y, self.name, self.w_out, self.w_out, own)
 
     def _depthwise(self, x: nn.Variable, mode: Mode) -> nn.Variable:
-        """The same on (C, H, W, N); of stride 2 every other pixel of stride 1."""
-        y = kernels.depthwise(x, self.variable("conv/W", mode))
-        y = y if self.stride == (1, 1) else y[:, ::self.stride[0], ::self.stride[1]]
+        """The same on (C, H, W, N)."""
+        y = kernels.depthwise(x, self.variable("conv/W", mode), self.stride[0])
         y = y + F.reshape(self.variable("conv/b", mode), (self.w_out, 1, 1, 1)) if self.bias else y
         own = mode if self.eps is None else replace(mode, bn_eps=self.eps)
         return y if not self.bn else on_channels(

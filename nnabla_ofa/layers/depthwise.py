@@ -59,9 +59,8 @@ class Depthwise(Single):
         return activate(y, self.activation, mode.fast)
 
     def _fast(self, x: nn.Variable, mode: Mode) -> nn.Variable:
-        """The same on (width, H, W, N); of stride 2 every other pixel of stride 1."""
-        y = kernels.depthwise(x, self._active_kernel(mode))
-        y = y if self.stride == 1 else y[:, ::self.stride, ::self.stride]
+        """The same on (width, H, W, N)."""
+        y = kernels.depthwise(x, self._active_kernel(mode), self.stride)
         return on_channels(y, lambda own: batch_normalization(own, self.name, self.full, self.width, mode))
 
     def _active_kernel(self, mode: Mode) -> nn.Variable:

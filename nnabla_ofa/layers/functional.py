@@ -209,6 +209,8 @@ def scale(x: nn.Variable, factors: nn.Variable, mode: Mode) -> nn.Variable:
         count, width = factors.shape
         factors = (F.reshape(F.transpose(factors, (1, 0)), (width, 1, 1, count)) if mode.fast
                    else F.reshape(factors, (count, width, 1, 1)))
+    if mode.fast and factors.shape == (x.shape[0], 1, 1, x.shape[3]):
+        return kernels.scale(x, factors)
     return x * F.broadcast(factors, x.shape)
 
 

@@ -9,9 +9,9 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
-from .. import kernels
 from .activation import activate
 from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, in_nchw, parameters
+from .functional import global_mean, scale
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,8 @@ class SqueezeExcite(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> the same shape."""
-        mean = F.mean(x, axis=(1, 2) if mode.fast else (2, 3), keepdims=True)
-        gates = in_nchw(mean, mode, lambda own: self._gates(own, mode))
-        return kernels.scale(x, gates) if mode.fast else x * F.broadcast(gates, x.shape)
+        mean = global_mean(x, mode, keep=True)
+        return scale(x, in_nchw(mean, mode, lambda own: self._gates(own, mode)), mode)
 
     def _gates(self, y: nn.Variable, mode: Mode) -> nn.Variable:
         """Factors (N, width, 1, 1) of means."""

@@ -59,6 +59,14 @@ def test_depthwise_is_its_definition(shape, kernel):
     assert relative(dw, gradient) < 1e-5
 
 
+@pytest.mark.parametrize("size", [7, 8])
+def test_a_larger_stride_leaves_pixels_out(size):
+    x, w = variable(3, size, size, 4), variable(3, 1, 5, 5, seed=1)
+    _, whole, _ = computed(kernels.depthwise(x, w), x, w)
+    _, y, _ = computed(kernels.depthwise(x, w, 2), x, w)
+    assert np.array_equal(y, whole[:, ::2, ::2])
+
+
 def test_hard_swish_is_its_definition():
     x = variable(2, 3, 5, 7)
     x.d = 4 * x.d
