@@ -57,7 +57,7 @@ def recipe_page(records: Records, recipe: str) -> str:
               or any(key.stage == stage for key in found)]
     stages += sorted({key.stage for key in found if not key.fixed} - set(STAGES))
     parts = [f"{TITLE}{recipe}`", run_facts(runs) if runs else
-             "Not run here yet: the figures below are the published ones alone.",
+             "Not run here yet: the accuracies below are the published ones alone.",
              summary([run for run in trained if not is_fixed(run)], found),
              fixed_networks.summary([run for run in trained if is_fixed(run)], found),
              *(f"![{caption}]({name})" for name, caption in shown.items()),

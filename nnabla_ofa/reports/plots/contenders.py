@@ -8,11 +8,10 @@ from typing import Dict, List, Sequence, Tuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ..protocol import Record, Row
 from ..step_times import CONTENDERS, SETTINGS, TASKS, by_piece, ms, settings_of
-from .style import COLOURS, GREY, MARKERS, new_figure, tidy
+from .style import COLOURS, GREY, MARKERS, new_figure, tidy, written_out
 
 Group = Tuple[str, Dict[str, Row]]  # a subnet's name, {contender: row}
 
@@ -73,10 +72,8 @@ def curves_figure(record: Record) -> Figure:
                             if (row["axis"], row["contender"]) == (field, name))
             axis.plot(*zip(*points), color=colour(name), marker=MARKERS[i], ms=4, label=name)
         axis.set(xscale="log", yscale="log", xlabel="GMACs of a batch")
-        for scale in (axis.xaxis, axis.yaxis):  # 1, 2, 5, 10, ... written out
-            scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            scale.set_minor_locator(NullLocator())
+        for scale in (axis.xaxis, axis.yaxis):
+            written_out(scale)
         axis.set_title(f"varied: {field}", loc="left", fontsize=10)
         tidy(axis, 8)
     figure.axes[0].set_ylabel("ms a training step")

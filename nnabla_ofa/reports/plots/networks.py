@@ -7,11 +7,11 @@ from typing import Any, Dict, List, Tuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..accuracies import collect, is_fixed, main_split, of_recipe
 from ..protocol import Record, Records
-from .style import COLOURS, MARKERS, panels, percent, unit_of
+from .style import COLOURS, MARKERS, panels, percent, unit_of, written_out
 
 LINES = ("-", "--", ":", "-.")
 
@@ -55,7 +55,7 @@ def networks_macs_figure(records: Records, recipe: str) -> Figure:
                   mec="white", mew=0.6, lw=1, label=network, **style_of(i))
     axis.set(xlabel=f"MACs ({name})", xscale="log", ylabel=f"top-1, {split} split"
              + (f", mean of {seeds} seeds" if seeds > 1 else ""))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    written_out(axis.xaxis)
     percent(axis, 1)
     beside(axis, len(points))
     axis.set_title(recipe, loc="left", fontsize=11)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import List, Sequence, Tuple, Union
 
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from ...system.files import write_atomically
 
@@ -75,6 +76,13 @@ def tidy(axis: Axes, label_size: float) -> None:
 def percent(axis: Axes, decimals: int) -> None:
     """Show the fractions on the y axis as percentages."""
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=decimals))
+
+
+def written_out(scale: Union[XAxis, YAxis]) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, 10, ... as plain numbers."""
+    scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    scale.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    scale.set_minor_locator(NullLocator())
 
 
 def unit_of(largest: float) -> Tuple[float, str]:
