@@ -3,26 +3,30 @@
 NNabla's own CPU functions run this network about forty times slower than the machine can. These
 are compiled on first use, from the C files beside this one, for the CPU at hand.
 
-    functions.py   the NNabla functions of a block, their forward and backward passes
-    depthwise.py, elementwise.py   functions outside a block
-    layout.py      a block's layers, checked, as the structures that the C code reads
-    build.py       compiles and loads the C code
-    fused.c        blocks of layers; gemm.h matrix products, depthwise.h, pool.h
-    channels.h, elementwise.h   what depthwise.py and elementwise.py call
+    block.py       a block of fused layers and its frozen form; layout.py its structures, checked
+    convolution.py, depthwise.py, normalization.py, pooling.py, affine.py, activation.py, channels.py
+                   functions outside a block
+    function.py    what all of them have in common
+    build.py       compiles and loads the C code, whose files README.md explains
 """
 from __future__ import annotations
 
 from typing import Optional
 
 from ..errors import OfaError
+from .activation import activation
+from .affine import affine
+from .block import block, frozen_block
 from .build import library, load
+from .channels import global_mean, mean, scale, to_chwn
+from .convolution import convolution, frozen_convolution
 from .depthwise import depthwise
-from .elementwise import hard_swish, scale
-from .functions import block, frozen_block, global_mean, to_chwn
 from .layout import Folded, Layer
+from .normalization import normalize
+from .pooling import pool
 
-__all__ = ["Folded", "Layer", "block", "depthwise", "frozen_block", "global_mean", "hard_swish", "scale",
-           "set_threads",
+__all__ = ["Folded", "Layer", "activation", "affine", "block", "convolution", "depthwise", "frozen_block",
+           "frozen_convolution", "global_mean", "mean", "normalize", "pool", "scale", "set_threads",
            "to_chwn", "unavailable_reason"]
 
 

@@ -27,8 +27,6 @@ from typing import Iterator, List, Optional, Tuple
 
 from ..errors import OfaError
 
-_SOURCES = ("fused.c", "gemm.h", "depthwise.h", "pool.h", "channels.h",
-            "elementwise.h")
 # no -ffast-math: NaN must propagate, and sums keep the order in which they are written
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared")
 _TUNING = (("-march=native", "-fopenmp", "-mprefer-vector-width=512"),
@@ -113,8 +111,8 @@ def _library() -> ctypes.CDLL:
         raise OfaError(f"{compiler} does not run: {error}") from error
     extra = os.environ.get("NNABLA_OFA_CFLAGS", "").split()
     key = hashlib.sha256(version + repr((_FLAGS, _TUNING, extra, _native_target())).encode())
-    for name in _SOURCES:
-        key.update((here / name).read_bytes())
+    for source in sorted(here.glob("*.[ch]")):
+        key.update(source.read_bytes())
     reasons = []
     for folder in filter(_is_mine, _cache_folders()):
         target = folder / f"fused-{key.hexdigest()[:24]}.so"
@@ -153,10 +151,16 @@ def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
     library.pack_weight.argtypes = library.transpose.argtypes = [size, size, address, address]
     library.depthwise_layer_forward.argtypes = [size] * 5 + [address] * 3
     library.depthwise_layer_backward.argtypes = [size] * 5 + [address] * 4 + [size, address, size]
-    library.hard_swish_forward.argtypes = [size] + [address] * 2
-    library.hard_swish_backward.argtypes = [size] + [address] * 3 + [size]
+    library.activation_forward.argtypes = [size] * 2 + [address] * 2
+    library.activation_backward.argtypes = [size] * 2 + [address] * 3 + [size]
+    library.affine_forward.argtypes = [size] * 3 + [address] * 4
+    library.affine_backward.argtypes = [size] * 4 + [address] * 7
+    library.convolution_packed_size.restype = size
+    library.pack_convolution.argtypes = [address] * 2
     library.scale_forward.argtypes = [size] * 3 + [address] * 3
     library.scale_backward.argtypes = [size] * 3 + [address] * 4 + [size, address, size]
+    library.mean_forward.argtypes = [size] * 3 + [address] * 2
+    library.mean_backward.argtypes = [size] * 3 + [address] * 2 + [size]
     library.set_threads(default_threads())
     return library, None
 

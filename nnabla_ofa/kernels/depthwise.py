@@ -6,13 +6,13 @@ from typing import List
 import nnabla as nn
 
 from .build import library
-from .functions import _address, _Function
+from .function import Function, address
 from .layout import check
 
 LARGEST = 7  # taps a side
 
 
-class _Depthwise(_Function):
+class _Depthwise(Function):
     """Its inputs are x and the kernels."""
 
     name = "Depthwise"
@@ -25,14 +25,14 @@ class _Depthwise(_Function):
         return True
 
     def forward_impl(self, inputs, outputs) -> None:
-        addresses: List[int] = [_address(v.data) for v in inputs]
-        library().depthwise_layer_forward(*self._sizes, *addresses, _address(outputs[0].data, True))
+        addresses: List[int] = [address(v.data) for v in inputs]
+        library().depthwise_layer_forward(*self._sizes, *addresses, address(outputs[0].data, True))
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
-        gradients = [(_address(v.grad, not add) if needed else None, int(bool(add)))
+        gradients = [(address(v.grad, not add) if needed else None, int(bool(add)))
                      for v, needed, add in zip(inputs, propagate_down, accum)]
-        library().depthwise_layer_backward(*self._sizes, *(_address(v.data) for v in inputs),
-                                           _address(outputs[0].grad), *gradients[0], *gradients[1])
+        library().depthwise_layer_backward(*self._sizes, *(address(v.data) for v in inputs),
+                                           address(outputs[0].grad), *gradients[0], *gradients[1])
 
 
 def depthwise(x: nn.Variable, weight: nn.Variable, stride: int = 1) -> nn.Variable:

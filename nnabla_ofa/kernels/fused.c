@@ -156,7 +156,7 @@ static room room_of(const block *b, const layer *u, float *base, int thread) {
   plane p = plane_in(b, u);
   long tallest = max_of(max_of(u->rows, u->w_out), TAPS);
   r.columns = take(&s, u->rows * round_up(u->strip * u->line, TILE_COLUMNS));
-  r.product = take(&s, max_of(packed_size(u->w_out, u->rows), gemm_space(tallest, DEPTH)));
+  r.product = take(&s, max_of(packed_size(u->w_out, u->rows), gemm_space(1, tallest, DEPTH)));
   for (int i = 1; i <= u->steps; i++) {
     long k = u->full_kernel - 2 * i, size = u->w_in * k * k;
     r.kernel[i] = take(&s, size), r.crop[i] = take(&s, size), r.gradient[i] = take(&s, size);
@@ -252,8 +252,8 @@ static void shrink_kernels(const layer *u, const room *at) {
   for (int s = 1; s <= u->steps; s++) {
     long k = u->full_kernel - 2 * s, size = k * k;
     crop_centres(u->w_in, k, at->kernel[s - 1], at->crop[s], 0, 0);
-    gemm(u->w_in, size, size, at->crop[s], size, 1, u->matrix[s - 1], size, 1, at->kernel[s], size, 0,
-         at->product);
+    gemm(1, u->w_in, size, size, (operand){at->crop[s], size, 1}, (operand){u->matrix[s - 1], 1, size},
+         (target){at->kernel[s], size}, at->product);
   }
 }
 
@@ -263,10 +263,10 @@ static void shrink_kernels_backward(const layer *u, const room *at) {
     long k = u->full_kernel - 2 * s, size = k * k;
     const float *gradient = at->gradient[s];
     if (u->d_matrix[s - 1])
-      gemm(size, size, u->w_in, at->crop[s], 1, size, gradient, size, 1, u->d_matrix[s - 1], size,
-           u->add_matrix[s - 1], at->product);
-    gemm(u->w_in, size, size, gradient, size, 1, u->matrix[s - 1], 1, size, at->crop[s], size, 0,
-         at->product);
+      gemm(1, size, size, u->w_in, (operand){at->crop[s], 1, size}, (operand){gradient, 1, size},
+           (target){u->d_matrix[s - 1], size, u->add_matrix[s - 1]}, at->product);
+    gemm(1, u->w_in, size, size, (operand){gradient, size, 1}, (operand){u->matrix[s - 1], size, 1},
+         (target){at->crop[s], size}, at->product);
     crop_centres(u->w_in, k, at->gradient[s - 1], at->crop[s], 1, s == 1 && u->add_depthwise);
   }
 }
@@ -322,7 +322,7 @@ static void layer_forward(const block *b, const layer *u, float *base) {
   }
   shrink_kernels(u, &at);
   if (u->depthwise) memset(at.depthwise, 0, sizeof(float) * plane_space(&p));
-  if (!b->frozen) pack_a(u->w_out, u->rows, u->weight, u->full_row, 1, at.product);
+  if (!b->frozen) pack_a(1, u->w_out, u->rows, (operand){u->weight, u->full_row, 1}, at.product);
   if (from && !b->frozen)
 #pragma omp for schedule(static) nowait /* the next loop gives each thread the same channels */
     for (long c = 0; c < u->w_in; c++) statistics(b, from, c);
@@ -340,7 +340,7 @@ static void layer_forward(const block *b, const layer *u, float *base) {
     }
     t.c = u->z + first * u->line;
     if (shortcut) t.residual = shortcut + first * u->line;
-    multiply(u->w_out, count, u->rows, b->frozen ? u->weight : at.product, at.columns, t);
+    multiply(1, u->w_out, count, u->rows, b->frozen ? u->weight : at.product, at.columns, t);
   }
 }
 
@@ -377,12 +377,12 @@ static void layer_backward(const block *b, const layer *u, float *base) {
       for (long r = 0; r < u->rows; r++)
         unfold_row(b, u, r, first, end, columns + r * count, (float *)b->x, 0);
     if (u->d_weight)
-      gemm(u->w_out, u->rows, count, dz, u->pixels, 1, columns, 1, count, u->d_weight, u->full_row,
-           first || u->add_weight, at.product);
+      gemm(1, u->w_out, u->rows, count, (operand){dz, u->pixels, 1}, (operand){columns, count, 1},
+           (target){u->d_weight, u->full_row, first || u->add_weight}, at.product);
     if (!before(b, u) && !b->dx && !u->d_depthwise) continue;
     /* the columns have been used: their own gradient takes their place */
-    gemm(u->rows, count, u->w_out, u->weight, 1, u->full_row, dz, u->pixels, 1, columns, count, 0,
-         at.product);
+    gemm(1, u->rows, count, u->w_out, (operand){u->weight, 1, u->full_row},
+         (operand){dz, 1, u->pixels}, (target){columns, count}, at.product);
     if (u->hidden) depthwise_gradients(b, u, &at);
     else
 #pragma omp for schedule(static)
@@ -494,8 +494,15 @@ void block_backward(const block *b) {
 
 /* ---- layers outside blocks -------------------------------------------------------------- */
 
+enum { PIECE = 4096 }; /* floats of a thread's turn in a function of single values */
+
+#include "activations.h"
+#include "convolution.h"
+#include "normalization.h"
+#include "windows.h"
+#include "affine.h"
 #include "channels.h"
-#include "elementwise.h"
+#include "depthwise_layer.h"
 
 /* ---- for Python ------------------------------------------------------------------------- */
 
@@ -525,11 +532,30 @@ const field block_fields[] = {
   {NULL, sizeof(block), 0}};
 #undef L
 #undef B
+#define C(name) FIELD(convolution, name)
+#define N(name) FIELD(normalization, name)
+#define P(name) FIELD(pooling, name)
+const field convolution_fields[] = {
+  C(height), C(width), C(batch), C(groups), C(w_in), C(w_out), C(full_in), C(full_out), C(kernel),
+  C(stride), C(pad), C(activation), C(add_x), C(add_weight), C(add_bias), C(x), C(weight), C(bias),
+  C(packed), C(residual), C(dy), C(y), C(dx), C(d_weight), C(d_bias), C(out_height), C(out_width),
+  {NULL, sizeof(convolution), 0}};
+const field normalization_fields[] = {
+  N(channels), N(full), N(pixels), N(fixed), N(activation), N(add_z), N(add_residual), N(add_gamma),
+  N(add_beta), N(eps), N(decay), N(z), N(gamma), N(beta), N(residual), N(mean), N(variance),
+  N(running_mean), N(running_variance), N(dy), N(y), N(dz), N(d_residual), N(d_gamma), N(d_beta),
+  {NULL, sizeof(normalization), 0}};
+const field pooling_fields[] = {
+  P(channels), P(height), P(width), P(batch), P(kernel), P(stride), P(pad), P(mean), P(out_height),
+  P(out_width), P(add), P(x), P(dy), P(y), P(dx), {NULL, sizeof(pooling), 0}};
+#undef C
+#undef N
+#undef P
 
 /* Floats of a packed weight (out, in), and the packing itself: pack_a() of gemm.h. */
 long weight_size(long out, long in) { return packed_size(out, in); }
 void pack_weight(long out, long in, const float *weight, float *packed) {
-  pack_a(out, in, weight, in, 1, packed);
+  pack_a(1, out, in, (operand){weight, in, 1}, packed);
 }
 
 /* (N, pixels) to (pixels, N), a line of cache of each image at a time. */

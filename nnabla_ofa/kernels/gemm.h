@@ -1,4 +1,4 @@
-/* Single-precision matrix products on row-major sub-blocks, for the fused functions of fused.c.
+/* Single-precision matrix products on sub-blocks, one or several of a size at a time.
  *
  * Products are called by every thread of a parallel region (their `omp for` loops are orphaned),
  * and end with a barrier. Each element is summed in an order that depends on its own index alone,
@@ -115,13 +115,19 @@ INLINE void pack(const float *p, long stride, long k_stride, long lines, long de
       out[k * width + i] = i < lines ? p[i * stride + k * k_stride] : 0;
 }
 
-/* Where a product goes: C (+)= it, then + bias of the row, + residual, ReLU where asked for. */
+/* Where a product goes: C (+)= it, then + bias of the row, + residual, ReLU where asked for. Of several
+ * products, `plane` lies between one C and the next, `m` biases between one bias and the next. */
 typedef struct {
   float *c;
   long stride; /* of C and of the residual */
   int add, relu;
   const float *bias, *residual; /* or NULL */
+  long plane;
 } target;
+
+/* Value (line, k) of a product's operand: p[line * line_stride + k * k_stride], of product i plus
+ * i * plane; one of the strides must be 1. Lines are rows of A, columns of B. */
+typedef struct { const float *p; long line, k, plane; } operand;
 
 static __attribute__((noinline)) void tile(long depth, const float *a, const float *b, target t,
                                             long row, long column, long rows, long columns) {
@@ -149,51 +155,79 @@ static __attribute__((noinline)) void tile(long depth, const float *a, const flo
 /* Floats of a packed panel of A, and of all of them. */
 static long panel_size(long k) { return TILE_ROWS * k + LANES; }
 static long packed_size(long m, long k) { return parts(m, TILE_ROWS) * panel_size(k); }
+/* Floats of all packed panels of B. */
+static long columns_size(long n, long k) { return round_up(n, TILE_COLUMNS) * k; }
 
-/* All m x k values a[m * a_m + k * a_k] as panels. */
-static void pack_a(long m, long k, const float *a, long a_m, long a_k, float *packed) {
+/* All m x k values of `count` operands as panels. */
+static void pack_a(long count, long m, long k, operand a, float *packed) {
+  long panels = parts(m, TILE_ROWS);
 #pragma omp for schedule(static)
-  for (long i = 0; i < parts(m, TILE_ROWS); i++)
-    pack(a + i * TILE_ROWS * a_m, a_m, a_k, m - i * TILE_ROWS, k, TILE_ROWS,
+  for (long i = 0; i < count * panels; i++) {
+    long row = i % panels * TILE_ROWS;
+    pack(a.p + i / panels * a.plane + row * a.line, a.line, a.k, m - row, k, TILE_ROWS,
          packed + i * panel_size(k));
+  }
 }
 
-/* The product of packed matrices; those of B are panels [k][TILE_COLUMNS]. */
-static void multiply(long m, long n, long k, const float *packed_a, const float *packed_b,
-                     target t) {
-  long columns = parts(n, TILE_COLUMNS), rows = max_of(PACKED_A / (TILE_ROWS * k), 1);
-  share s = share_of(parts(m, TILE_ROWS), columns);
+/* Part of one product of packed matrices; panels of B are [k][TILE_COLUMNS]. */
+static void multiply_share(share s, long m, long n, long k, const float *packed_a,
+                           const float *packed_b, target t) {
+  long rows = max_of(PACKED_A / (TILE_ROWS * k), 1);
   for (long block = s.row; block < s.row_end; block += rows)
     for (long j = s.column; j < s.column_end; j++)
       for (long i = block; i < min_of(block + rows, s.row_end); i++) {
         long r = i * TILE_ROWS, q = j * TILE_COLUMNS;
         tile(k, packed_a + i * panel_size(k), packed_b + q * k, t, r, q, m - r, n - q);
       }
+}
+
+/* `count` products of packed matrices. Several are one row of panels that the threads cut in equal parts. */
+static void multiply(long count, long m, long n, long k, const float *packed_a,
+                     const float *packed_b, target t) {
+  long rows = parts(m, TILE_ROWS), columns = parts(n, TILE_COLUMNS);
+  if (count == 1) multiply_share(share_of(rows, columns), m, n, k, packed_a, packed_b, t);
+  else {
+    share all = share_of(1, count * columns);
+    for (long i = all.column / columns; i < parts(all.column_end, columns); i++) {
+      share own = {0, rows, max_of(all.column - i * columns, 0),
+                   min_of(all.column_end - i * columns, columns)};
+      target to = t;
+      to.c += i * t.plane;
+      if (t.bias) to.bias += i * m;
+      if (t.residual) to.residual += i * t.plane;
+      multiply_share(own, m, n, k, packed_a + i * packed_size(m, k),
+                     packed_b + i * columns_size(n, k), to);
+    }
+  }
 #pragma omp barrier
 }
 
-/* Floats of workspace that gemm() needs. */
-static long gemm_space(long m, long k) {
-  return packed_size(m, min_of(k, DEPTH)) + PACKED_B + (TILE_COLUMNS + 1) * DEPTH;
+/* Floats of workspace that gemm() needs, where m is the larger of its m, and so is k. */
+static long gemm_space(long count, long m, long k) {
+  return count * (packed_size(m, min_of(k, DEPTH)) + (TILE_COLUMNS + 1) * DEPTH) + PACKED_B;
 }
 
-/* C[m][n] (+)= sum over k of A[m][k] B[k][n], where A[m][k] is a[m * a_m + k * a_k] and B[k][n] is
- * b[k * b_k + n * b_n]; one of the two strides of each must be 1. */
-static void gemm(long m, long n, long k, const float *a, long a_m, long a_k, const float *b,
-                 long b_k, long b_n, float *c, long c_m, int add, float *space) {
+/* C[m][n] (+)= sum over k of A[m][k] B[k][n], `count` times; t.add, t.c, t.stride, t.plane are used. */
+static void gemm(long count, long m, long n, long k, operand a, operand b, target t, float *space) {
   long depth = parts(k, parts(k, DEPTH));
-  long wide = max_of(PACKED_B / depth / TILE_COLUMNS, 1) * TILE_COLUMNS;
-  float *packed_b = space + packed_size(m, depth);
-  for (long k0 = 0; k0 < k; k0 += depth, add = 1) {
+  long wide = max_of(PACKED_B / count / depth / TILE_COLUMNS, 1) * TILE_COLUMNS;
+  float *packed_b = space + count * packed_size(m, depth);
+  for (long k0 = 0; k0 < k; k0 += depth, t.add = 1) {
     long d = min_of(depth, k - k0);
-    pack_a(m, d, a + k0 * a_k, a_m, a_k, space);
+    operand part = a;
+    part.p += k0 * a.k;
+    pack_a(count, m, d, part, space);
     for (long n0 = 0; n0 < n; n0 += wide) {
-      long count = min_of(wide, n - n0);
+      long width = min_of(wide, n - n0), panels = parts(width, TILE_COLUMNS);
 #pragma omp for schedule(static)
-      for (long q = 0; q < count; q += TILE_COLUMNS)
-        pack(b + k0 * b_k + (n0 + q) * b_n, b_n, b_k, count - q, d, TILE_COLUMNS,
-             packed_b + q * d);
-      multiply(m, count, d, space, packed_b, (target){c + n0, c_m, add, 0, NULL, NULL});
+      for (long i = 0; i < count * panels; i++) {
+        long q = i % panels * TILE_COLUMNS;
+        pack(b.p + i / panels * b.plane + k0 * b.k + (n0 + q) * b.line, b.line, b.k, width - q, d,
+             TILE_COLUMNS, packed_b + i * TILE_COLUMNS * d);
+      }
+      target to = t;
+      to.c += n0;
+      multiply(count, m, width, d, space, packed_b, to);
     }
   }
 }

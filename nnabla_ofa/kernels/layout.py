@@ -14,20 +14,13 @@ import numpy as np
 
 from ..errors import OfaError
 from .build import library
+from .function import longs, pointers
 
 Shape = Tuple[int, ...]
 _LONG, _POINTER = ctypes.c_long, ctypes.c_void_p
 _Item = Union[ctypes.c_long, ctypes.c_void_p]
 _PARAMETERS = (("depthwise", 1), ("matrix", 2), ("weight", 1), ("gamma", 1), ("beta", 1))
 SLOTS = sum(count for _, count in _PARAMETERS)
-
-
-def _longs(names: str) -> List[tuple]:
-    return [(name, _LONG) for name in names.split()]
-
-
-def _pointers(names: str) -> List[tuple]:
-    return [(name, _POINTER) for name in names.split()]
 
 
 def _parameters(prefix: str, kind: Type[_Item]) -> List[tuple]:
@@ -38,11 +31,11 @@ def _parameters(prefix: str, kind: Type[_Item]) -> List[tuple]:
 class LayerStruct(ctypes.Structure):
     """Mirror of `layer` in fused.c, which says what the fields mean. A test compares them all."""
 
-    _fields_ = (_longs("w_in w_out full_in full_out full_depthwise kernel full_kernel stride steps relu_in")
+    _fields_ = (longs("w_in w_out full_in full_out full_depthwise kernel full_kernel stride steps relu_in")
                 + _parameters("", _POINTER) + _parameters("d_", _POINTER) + _parameters("add_", _LONG)
-                + _pointers("running_mean running_variance")
-                + _longs("rows full_row height line pixels strip")
-                + _pointers("mean variance inverse hidden z"))
+                + pointers("running_mean running_variance")
+                + longs("rows full_row height line pixels strip")
+                + pointers("mean variance inverse hidden z"))
 
     def slots(self) -> Tuple[ctypes.Array, ctypes.Array, ctypes.Array]:
         """Views of the fields that each parameter has, in the order of `parameters_of`.
@@ -61,9 +54,9 @@ class LayerStruct(ctypes.Structure):
 class BlockStruct(ctypes.Structure):
     """Mirror of `block` in fused.c, which says what the fields mean. A test compares them all."""
 
-    _fields_ = (_longs("height width batch skip count pool relu_out frozen add_x add_residual")
+    _fields_ = (longs("height width batch skip count pool relu_out frozen add_x add_residual")
                 + [("eps", ctypes.c_double), ("decay", ctypes.c_double)]
-                + _pointers("layers order x residual dy y dx d_residual arena winner"))
+                + pointers("layers order x residual dy y dx d_residual arena winner"))
 
 
 class Layer(NamedTuple):

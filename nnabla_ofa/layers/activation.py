@@ -28,5 +28,5 @@ ACTIVATIONS: Dict[str, Callable[[nn.Variable], nn.Variable]] = {
 
 
 def activate(x: nn.Variable, name: str, fast: bool = False) -> nn.Variable:
-    """The function of this name, one of ACTIVATIONS; fast: by a compiled one where there is one."""
-    return kernels.hard_swish(x) if fast and name == "hard_swish" else ACTIVATIONS[name](x)
+    """The function of this name, one of ACTIVATIONS; fast: the compiled one."""
+    return kernels.activation(x, name) if fast else ACTIVATIONS[name](x)

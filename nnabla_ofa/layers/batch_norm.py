@@ -1,4 +1,4 @@
-"""Batch normalisation: parameters, graph, slices, folding; and as a layer of its own.
+"""Batch normalisation after a convolution: parameters, graph, slices, folding.
 
 After an elastic convolution it is elastic in its width: a subnet uses the first channels, or all of them
 in an order of its own.
@@ -6,15 +6,13 @@ in an order of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Dict, Mapping, Optional, Tuple
 
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
-from .activation import activate
-from .base import Arrays, Index, Mode, Parameter, Single, on_channels, parameters, read, rows, stored
+from .base import Arrays, Index, Mode, Parameter, read, rows, stored
 
 KEYS = ("gamma", "beta", "mean", "var")
 
@@ -62,11 +60,11 @@ def batch_normalization(x: nn.Variable, name: str, full: int, width: int, mode: 
         return found
     y, *moments = found
     before = mode.statistics.get(f"{name}/bn")
-    mode.statistics[f"{name}/bn"] = tuple(moments) if before is None else _pooled(before, tuple(moments))
+    mode.statistics[f"{name}/bn"] = tuple(moments) if before is None else pooled(before, tuple(moments))
     return y
 
 
-def _pooled(one: Tuple[nn.Variable, nn.Variable], other: Tuple[nn.Variable, nn.Variable]
+def pooled(one: Tuple[nn.Variable, nn.Variable], other: Tuple[nn.Variable, nn.Variable]
             ) -> Tuple[nn.Variable, nn.Variable]:
     """(mean, variance) of two inputs of one size together: the BN of a layer that serves twice sees both."""
     half = (one[0] - other[0]) * 0.5
@@ -104,40 +102,3 @@ def folded_convolution(arrays: Mapping[str, np.ndarray], name: str, convolution:
     scale = gamma / np.sqrt(var + eps)
     weight = arrays[f"{name}/{convolution}/W"] * scale.astype(np.float32).reshape(-1, 1, 1, 1)
     return weight, (beta - mean * scale).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class BatchNorm(Single):
-    """[BN, activation] without a convolution before it, of a fixed network.
-
-    Args:
-        name: Of the layer; its arrays are `<name>/bn/*`.
-        width: Channels.
-        activation: One of `activation.ACTIVATIONS`.
-        eps, decay: As of `Mode`; None: as all BNs of the network.
-    """
-
-    name: str
-    width: int
-    activation: str = "none"
-    eps: Optional[float] = None
-    decay: Optional[float] = None
-
-    def parameters(self) -> Dict[str, Parameter]:
-        """See `base.Owner`."""
-        return bn_parameters(self.name, self.width)
-
-    def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
-        """The graph on the trunk `x`."""
-        own = replace(mode, bn_eps=mode.bn_eps if self.eps is None else self.eps,
-                      bn_decay=mode.bn_decay if self.decay is None else self.decay)
-
-        def normalised(y: nn.Variable) -> nn.Variable:
-            return batch_normalization(y, self.name, self.width, self.width, own)
-
-        y = on_channels(x, normalised) if mode.fast else normalised(x)
-        return activate(y, self.activation, mode.fast)
-
-    def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
-        """There is no convolution to fold it into: its arrays as they are."""
-        return {name: arrays[name] for name in parameters(self)}

@@ -10,12 +10,10 @@ import nnabla.functions as F
 import numpy as np
 
 from .. import kernels
-from ..kernels import Folded
-from ..kernels import Layer as KernelLayer
 from . import fused
 from .activation import activate
-from .base import Arrays, Mode, Parameter, Single, in_nchw, on_channels, parameters
-from .batch_norm import batch_normalization, bn_parameters, bn_variable, folded_convolution, running
+from .base import Arrays, Mode, Parameter, Single, parameters
+from .batch_norm import batch_normalization, bn_parameters, folded_convolution
 
 Pair = Tuple[int, int]  # (height, width), in pixels
 
@@ -62,13 +60,10 @@ class Conv(Single):
 
     def build(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable] = None) -> nn.Variable:
         """The graph on the trunk `x`; residual: what is added before the activation, as the output."""
-        if mode.fast and self.fusable():
-            relu = self.activation == "relu"
-            y = fused.block(x, (), self, mode, relu_out=relu, residual=residual)
-            return y if relu else activate(y, self.activation, fast=True)
-        y = (self._depthwise(x, mode) if mode.fast and self.depthwise() else
-             in_nchw(x, mode, lambda own: self._convolved(own, mode)))
-        return activate(y if residual is None else y + residual, self.activation, mode.fast)
+        if mode.fast:
+            return self._fast(x, mode, residual)
+        y = self._convolved(x, mode)
+        return activate(y if residual is None else y + residual, self.activation)
 
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, H', W'), BN included."""
@@ -80,13 +75,22 @@ class Conv(Single):
         own = mode if self.eps is None else replace(mode, bn_eps=self.eps)
         return batch_normalization(y, self.name, self.w_out, self.w_out, own)
 
-    def _depthwise(self, x: nn.Variable, mode: Mode) -> nn.Variable:
+    def _fast(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable]) -> nn.Variable:
         """The same on (C, H, W, N)."""
-        y = kernels.depthwise(x, self.variable("conv/W", mode), self.stride[0])
-        y = y + F.reshape(self.variable("conv/b", mode), (self.w_out, 1, 1, 1)) if self.bias else y
-        own = mode if self.eps is None else replace(mode, bn_eps=self.eps)
-        return y if not self.bn else on_channels(
-            y, lambda one: batch_normalization(one, self.name, self.w_out, self.w_out, own))
+        full = self.w_out if self.bn else None
+        if mode.batch_stat and self._depthwise():
+            y = kernels.depthwise(x, self.variable("conv/W"), self.stride[0])
+            return fused.normalized(y, self.name, self.w_out, mode, residual, self.activation, self.eps)
+        return fused.convolution(x, self, mode, fused.constants(self, mode), full, residual=residual,
+                                 activation=self.activation, eps=self.eps, stride=self.stride, pad=self.pad,
+                                 groups=self.groups)
+
+    def _depthwise(self) -> bool:
+        """Whether `kernels.depthwise` computes it, and then BN: square, odd, "same" padding."""
+        side, stride = self.kernel[0], self.stride[0]
+        return (self.groups == self.w_in == self.w_out and self.kernel == (side, side) and side in (1, 3, 5, 7)
+                and self.pad == (side // 2,) * 2 and self.stride == (stride, stride) and self.bn
+                and not self.bias)
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """See `base.Owner`."""
@@ -98,34 +102,3 @@ class Conv(Single):
                 1, -1, 1, 1)
         weight, bias = folded_convolution(own, self.name, "conv", eps if self.eps is None else self.eps)
         return {f"{self.name}/conv/W": weight, f"{self.name}/conv/b": bias}
-
-    # On the CPU ---------------------------------------------------------------------------------
-
-    def fusable(self) -> bool:
-        """Whether `kernels.block` computes it: 1x1 or 3x3, "same" padding, dense, BN, no bias."""
-        return (self.kernel[0] in (1, 3) and self._same() and self.groups == 1 and not self.bias and self.bn
-                and self.eps is None)
-
-    def depthwise(self) -> bool:
-        """Whether `kernels.depthwise` computes it: a kernel a channel, square and odd, "same" padding."""
-        return self.groups == self.w_in == self.w_out and self._same() and self.kernel[0] <= 7
-
-    def _same(self) -> bool:
-        side, stride = self.kernel[0], self.stride[0]
-        return (self.kernel == (side, side) and side % 2 == 1 and self.pad == (side // 2,) * 2
-                and self.stride == (stride, stride))
-
-    def kernel_layer(self, mode: Mode) -> KernelLayer:
-        """Its variables, as `kernels.block` takes them."""
-        gamma, beta = (bn_variable(self.name, self.w_out, key) for key in ("gamma", "beta"))
-        return KernelLayer(self.variable("conv/W"), gamma, beta, stride=self.stride[0], w_out=self.w_out,
-                           running=running(self.name, self.w_out, mode))
-
-    def constant_layer(self, mode: Mode) -> Folded:
-        """Its weights as they are now, BN folded in."""
-        weight, bias = folded_convolution(fused.current_values(self), self.name, "conv", mode.bn_eps)
-        return Folded(weight, bias, stride=self.stride[0])
-
-    def active_order(self) -> Optional[np.ndarray]:
-        """None: the stored order is the output's."""
-        return None

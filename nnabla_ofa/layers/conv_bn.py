@@ -10,11 +10,12 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .. import kernels
 from ..kernels import Folded
 from ..kernels import Layer as KernelLayer
 from . import fused
 from .activation import activate
-from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, cut, in_nchw, rows
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, cut, rows
 from .batch_norm import (
     batch_normalization,
     bn_parameters,
@@ -63,18 +64,26 @@ class ConvBn(Single):
 
     def build(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable] = None) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, ceil(H / stride), ceil(W / stride)); residual: as the output."""
-        if mode.fast and self.activation == "none" and self.mean_pool == 1:
-            return fused.block(x, (), self, mode, relu_out=self.relu_out, residual=residual)
         activation = "relu" if self.relu_out else self.activation
-        if mode.fast and self.mean_pool == 1:
-            return activate(fused.block(x, (), self, mode, residual=residual), activation, mode.fast)
-        y = in_nchw(x, mode, lambda own: self._convolved(own, mode))
+        if mode.fast:
+            return self._fast(x, mode, residual, activation)
+        y = self._convolved(x, mode)
         return activate(y if residual is None else y + residual, activation)
+
+    def _fast(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable],
+              activation: str) -> nn.Variable:
+        """The same on (w_in, H, W, N)."""
+        if self.mean_pool > 1:
+            x = kernels.pool(even(x, (1, 2)), 2, 2, mean=True)
+        own = None if mode.batch_stat else self.slice(fused.current_values(self))
+        return fused.convolution(x, self, mode, fused.constants(self, mode, own), self.full_out,
+                                 residual=residual, activation=activation, stride=(self.stride,) * 2,
+                                 pad=(self.kernel // 2,) * 2, w_out=self.w_out)
 
     def _convolved(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The convolution and its BN, on (N, w_in, H, W)."""
         if self.mean_pool > 1:
-            x = F.average_pooling(even(x), (2, 2), (2, 2))
+            x = F.average_pooling(even(x, (2, 3)), (2, 2), (2, 2))
         weight = rows(self.variable("conv/W", mode), self.w_out, None)
         weight = weight if self.w_in == self.full_in else weight[:, :self.w_in]
         bias = self.variable("conv/b") if mode.folded else None
@@ -136,13 +145,14 @@ class ConvBn(Single):
         permute_bn(arrays, self.name, order)
 
 
-def even(x: nn.Variable) -> nn.Variable:
-    """(N, C, H, W) with the last row and column repeated where their number is odd.
+def even(x: nn.Variable, axes: Tuple[int, int]) -> nn.Variable:
+    """The trunk with the last row and column repeated where their number is odd; axes: of rows and columns.
 
     The mean of 2x2 pixels then is that of the pixels that are there, in every runtime of an exported graph.
     """
-    height, width = x.shape[2:]
-    every = slice(None)
-    if height % 2:
-        x = F.concatenate(x, cut(x, every, slice(height - 1, height), every), axis=2)
-    return F.concatenate(x, cut(x, every, every, slice(width - 1, width)), axis=3) if width % 2 else x
+    for axis in axes:
+        size = x.shape[axis]
+        if size % 2:
+            last = tuple(slice(size - 1 if i == axis else None, None) for i in range(x.ndim))
+            x = F.concatenate(x, cut(x, *last[1:]) if axes == (2, 3) else x[last], axis=axis)
+    return x

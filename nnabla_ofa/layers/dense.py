@@ -9,6 +9,7 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .. import kernels
 from .activation import activate
 from .base import Arrays, Mode, Parameter, Single, parameters
 
@@ -41,8 +42,11 @@ class Dense(Single):
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(..., w_in) -> (..., w_out)."""
         bias = self.variable("affine/b", mode) if self.bias else None
-        y = F.affine(x, self.variable("affine/W", mode), bias, base_axis=x.ndim - 1)
-        return activate(y, self.activation)
+        if mode.fast and x.ndim == 2:
+            y = kernels.affine(x, self.variable("affine/W", mode), bias)
+        else:
+            y = F.affine(x, self.variable("affine/W", mode), bias, base_axis=x.ndim - 1)
+        return activate(y, self.activation, mode.fast)
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """It has no BN: its arrays as they are."""

@@ -10,8 +10,9 @@ import nnabla.functions as F
 import numpy as np
 
 from .. import kernels
+from . import fused
 from .activation import activate
-from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, on_channels
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted
 from .batch_norm import KEYS, batch_normalization, bn_parameters, folded_convolution, slice_bn
 from .elastic_kernel import active_kernel, kernel_parameters, sliced_kernel
 
@@ -55,13 +56,12 @@ class Depthwise(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> (N, width, ceil(H / stride), ceil(W / stride))."""
-        y = self._fast(x, mode) if mode.fast else self._plain(x, mode)
-        return activate(y, self.activation, mode.fast)
+        return self._fast(x, mode) if mode.fast else activate(self._plain(x, mode), self.activation)
 
     def _fast(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The same on (width, H, W, N)."""
         y = kernels.depthwise(x, self._active_kernel(mode), self.stride)
-        return on_channels(y, lambda own: batch_normalization(own, self.name, self.full, self.width, mode))
+        return fused.normalized(y, self.name, self.full, mode, activation=self.activation)
 
     def _active_kernel(self, mode: Mode) -> nn.Variable:
         return active_kernel(lambda key: self.variable(key, mode), self.width, self.full, self.kernels,

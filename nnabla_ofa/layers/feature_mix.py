@@ -9,8 +9,10 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .. import kernels
+from . import fused
 from .activation import activate
-from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, in_nchw, parameters
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, parameters
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class FeatureMix(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, w_in, H, W) -> (N, w_out, 1, 1)."""
-        y = in_nchw(x, mode, lambda own: F.convolution(F.mean(own, axis=(2, 3), keepdims=True),
-                                                       self.variable("conv/W", mode)))
+        if mode.fast:
+            return fused.convolution(kernels.mean(x), self, mode, fused.constants(self, mode), None,
+                                     activation=self.activation)
+        y = F.convolution(F.mean(x, axis=(2, 3), keepdims=True), self.variable("conv/W", mode))
         return activate(y, self.activation)
 
     def cost(self, side: int) -> Tuple[Cost, int]:

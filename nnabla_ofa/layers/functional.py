@@ -19,12 +19,12 @@ import numpy as np
 from .. import kernels
 from .activation import activate
 from .base import Arrays, Mode, Owner, Parameter, cut, in_nchw, parameters
-from .batch_norm import BatchNorm
 from .conv import Conv, Pair
 from .dense import Dense
 from .layer_norm import LayerNorm
 from .learned import Learned
 from .linear import Linear
+from .standing_norm import BatchNorm
 
 __all__ = ["activate", "average_pool", "batch_norm", "by_image", "channel_max", "channel_mean", "channels",
            "classifier", "concat", "conv", "crop", "dense", "drop_path", "dropout", "flatten", "global_max",
@@ -216,19 +216,23 @@ def scale(x: nn.Variable, factors: nn.Variable, mode: Mode) -> nn.Variable:
 
 def max_pool(x: nn.Variable, kernel: int, mode: Mode, stride: int = 2, pad: int = 0) -> nn.Variable:
     """The largest of each kernel x kernel window; `pad` pixels of -inf around the image."""
-    return in_nchw(x, mode, lambda own: F.max_pooling(own, (kernel,) * 2, (stride,) * 2, pad=(pad,) * 2))
+    if mode.fast:
+        return kernels.pool(x, kernel, stride, pad)
+    return F.max_pooling(x, (kernel,) * 2, (stride,) * 2, pad=(pad,) * 2)
 
 
 def average_pool(x: nn.Variable, kernel: int, mode: Mode, stride: int = 2, pad: int = 0) -> nn.Variable:
     """The mean of each kernel x kernel window, padded zeros counted."""
-    return in_nchw(x, mode, lambda own: F.average_pooling(own, (kernel,) * 2, (stride,) * 2, pad=(pad,) * 2))
+    if mode.fast:
+        return kernels.pool(x, kernel, stride, pad, mean=True)
+    return F.average_pooling(x, (kernel,) * 2, (stride,) * 2, pad=(pad,) * 2)
 
 
 def global_mean(x: nn.Variable, mode: Mode, keep: bool = False) -> nn.Variable:
     """The mean over the image: features (N, C), or with `keep` the trunk of one pixel."""
-    if keep:
-        return F.mean(x, axis=(1, 2) if mode.fast else (2, 3), keepdims=True)
-    return kernels.global_mean(x) if mode.fast else F.mean(x, axis=(2, 3))
+    if mode.fast:
+        return kernels.mean(x) if keep else kernels.global_mean(x)
+    return F.mean(x, axis=(2, 3), keepdims=keep)
 
 
 def global_max(x: nn.Variable, mode: Mode) -> nn.Variable:

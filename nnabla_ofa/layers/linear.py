@@ -52,7 +52,10 @@ class Linear(Single):
             uniform = mode.random("dropout", (y.shape[0], self.full_in))
             factors = ((uniform >= self.dropout) / (1 - self.dropout)).astype(np.float32)
             y = y * rows(nn.Variable.from_numpy_array(factors), self.w_in, None, axis=1)
-        return F.affine(y, rows(self.variable("affine/W"), self.w_in, None), self.variable("affine/b"))
+        weight, bias = self.variable("affine/W"), self.variable("affine/b")
+        if mode.fast:
+            return kernels.affine(y, weight, bias)
+        return F.affine(y, rows(weight, self.w_in, None), bias)
 
     def cost(self, side: int) -> Tuple[Cost, int]:
         """See `base.Layer`."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Optional, Sequence, Tuple, Union, cast
 
 import nnabla as nn
-import nnabla.functions as F
 
 from . import fused
-from .base import Cost, Mode, Parameter, in_nchw, parameters
+from .base import Cost, Mode, Parameter, parameters
 from .conv_bn import ConvBn
 from .depthwise import Depthwise
+from .plain import MaxPool
 from .separable import Separable
 from .squeeze_excite import SqueezeExcite
 
@@ -49,9 +49,7 @@ class Residual:
         shortcut = self.skip.build(x, mode) if self.skip else x
         y = in_a_row(self.units[:-1], x, mode)
         if self.pool:
-            y = in_nchw(last.build(y, mode), mode,
-                        lambda own: F.max_pooling(own, (3, 3), (2, 2), pad=(1, 1)))
-            return y + shortcut
+            return MaxPool().build(last.build(y, mode), mode) + shortcut
         if self.shortcut == "after":
             return last.build(y, mode) + shortcut
         return last.build(y, mode, shortcut)

@@ -9,8 +9,9 @@ import nnabla as nn
 import nnabla.functions as F
 import numpy as np
 
+from .. import kernels
 from .activation import activate
-from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, in_nchw, parameters
+from .base import Arrays, Cost, Index, Mode, Parameter, Single, counted, parameters
 from .functional import global_mean, scale
 
 
@@ -57,7 +58,14 @@ class SqueezeExcite(Single):
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """(N, width, H, W) -> the same shape."""
         mean = global_mean(x, mode, keep=True)
-        return scale(x, in_nchw(mean, mode, lambda own: self._gates(own, mode)), mode)
+        return scale(x, self._fast(mean, mode) if mode.fast else self._gates(mean, mode), mode)
+
+    def _fast(self, y: nn.Variable, mode: Mode) -> nn.Variable:
+        """Factors (width, 1, 1, N) of means."""
+        reduce, expand = ([self.variable(f"{key}/{part}", mode) for part in "Wb"]
+                          for key in ("reduce", "expand"))
+        y = kernels.activation(kernels.convolution(y, *reduce, w_out=self.units), "relu")
+        return kernels.activation(kernels.convolution(y, *expand, w_out=self.width), "hard_sigmoid")
 
     def _gates(self, y: nn.Variable, mode: Mode) -> nn.Variable:
         """Factors (N, width, 1, 1) of means."""

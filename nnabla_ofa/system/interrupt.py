@@ -1,6 +1,6 @@
 """Ctrl-C (SIGINT, and SIGTERM from mpirun) that waits until it can end the program in order.
 
-NNabla's C++ calls Python functions of ours (`kernels.functions`). An exception that leaves one of them does
+NNabla's C++ calls Python functions of ours (those of `kernels`). An exception that leaves one of them does
 not reach our code: NNabla prints it, goes on, and fails elsewhere. So Ctrl-C takes effect between those
 functions, never inside one.
 """
@@ -18,7 +18,8 @@ from typing import Iterator, Optional
 from .last_line import at_sigterm, one_of_several
 
 # Modules whose functions NNabla's C++ calls, and those that NNabla itself uses before and after such a call.
-INSIDE = ("nnabla_ofa.kernels.functions", importlib._bootstrap.__name__, "nnabla.context")
+OURS, BUILDING = "nnabla_ofa.kernels.", "nnabla_ofa.kernels.build"
+INSIDE = (importlib._bootstrap.__name__, "nnabla.context")
 INNERMOST = contextlib.__name__  # it enters and leaves nnabla.context; further out it may be anybody's
 AGAIN = 0.01  # seconds
 
@@ -43,10 +44,15 @@ def between_functions() -> Iterator[None]:
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:
     """Raise, or try again soon if one of the functions is at work in `frame` or in a caller of it."""
     names = list(_modules(frame))
-    if names[:1] == [INNERMOST] or set(names) & set(INSIDE):
+    if names[:1] == [INNERMOST] or any(map(_inside, names)):
         threading.Timer(AGAIN, _thread.interrupt_main).start()
         return
     raise KeyboardInterrupt
+
+
+def _inside(module: Optional[str]) -> bool:
+    """Whether what a module does must end first."""
+    return module in INSIDE or bool(module and module.startswith(OURS) and module != BUILDING)
 
 
 def _modules(frame: Optional[FrameType]) -> Iterator[Optional[str]]:

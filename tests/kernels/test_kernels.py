@@ -15,6 +15,9 @@ from nnabla.ext_utils import get_extension_context
 from nnabla_ofa import kernels
 from nnabla_ofa.errors import OfaError
 from nnabla_ofa.kernels import build, layout
+from nnabla_ofa.kernels.convolution import ConvolutionStruct
+from nnabla_ofa.kernels.normalization import NormalizationStruct
+from nnabla_ofa.kernels.pooling import PoolingStruct
 from nnabla_ofa.model import Network
 from nnabla_ofa.nets.elastic.xception import Xception
 from nnabla_ofa.system import aliases
@@ -611,7 +614,9 @@ def layout_in_python(structure):
         ("", ctypes.sizeof(structure), 0)]
 
 
-STRUCTURES = [("layer_fields", layout.LayerStruct), ("block_fields", layout.BlockStruct)]
+STRUCTURES = [("layer_fields", layout.LayerStruct), ("block_fields", layout.BlockStruct),
+              ("convolution_fields", ConvolutionStruct), ("normalization_fields", NormalizationStruct),
+              ("pooling_fields", PoolingStruct)]
 
 
 @pytest.mark.parametrize("table, structure", STRUCTURES)

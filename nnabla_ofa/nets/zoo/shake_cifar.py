@@ -18,7 +18,6 @@ from typing import Dict, Tuple
 import nnabla as nn
 
 from ...layers import Mode
-from ...layers.batch_norm import BatchNorm
 from ...layers.conv import Conv
 from ...layers.functional import (
     activate,
@@ -32,6 +31,7 @@ from ...layers.functional import (
     shift,
     subsample,
 )
+from ...layers.standing_norm import BatchNorm
 from .entry import Entry, Rule, in_row
 from .resnet_cifar import plan
 

@@ -3,10 +3,6 @@
 What a block keeps for its backward pass lies in one array of NNabla's own caching allocator, the
 arena. The backward pass works in place in it, then lets go of it. Should it run a second time, it
 first computes the arena anew from the inputs.
-
-NNabla calls the classes below from C++. An exception there does not stop it: it goes on, fails
-elsewhere, and raises SystemError with the first exception at the far end of a chain of causes. So
-what a caller can get wrong is checked when a function is built.
 """
 from __future__ import annotations
 
@@ -14,56 +10,17 @@ import ctypes
 from typing import List, Optional, Sequence, Tuple, Union
 
 import nnabla as nn
-import nnabla.functions as F
 import numpy as np
-from nnabla.function import PythonFunction
-from nnabla_ext.cpu import context
 
 from ..errors import OfaError
 from .build import library
+from .function import Function, address
 from .layout import BlockStruct, Folded, Layer, LayerShape, LayerStruct, Layout, check, lay_out, parameters_of
 
-_CPU = context()
 Moments = List[Tuple[nn.Variable, nn.Variable]]
 
 
-def _takes_write_only() -> bool:
-    try:
-        nn.NdArray((1,)).data_ptr(np.float32, _CPU, True)
-    except TypeError:  # NNabla 1.28
-        return False
-    return True
-
-
-_CAN_SKIP_OLD_VALUES = _takes_write_only()
-
-
-def _address(array: nn.NdArray, write_only: bool = False) -> int:
-    """Where an array lies; write_only spares NNabla from preserving the old values."""
-    return array.data_ptr(np.float32, _CPU, *(write_only,) * _CAN_SKIP_OLD_VALUES)
-
-
-class _Function(PythonFunction):
-    """What NNabla asks of a function of one output, of known shape."""
-
-    def __init__(self, shape: Tuple[int, ...]) -> None:
-        super().__init__()
-        self._shape = shape
-
-    def min_outputs(self) -> int:
-        return 1
-
-    def setup_impl(self, inputs, outputs) -> None:
-        outputs[0].reset_shape(self._shape, True)
-
-    def grad_depends_output_data(self, i: int, o: int) -> bool:
-        return False
-
-    def grad_depends_input_data(self, i: int, j: int) -> bool:
-        return False
-
-
-class _BlockFunction(_Function):
+class _BlockFunction(Function):
     """A block's structures. Its inputs are x, the parameters, and the residual where there is one.
 
     Args:
@@ -81,15 +38,15 @@ class _BlockFunction(_Function):
 
     def _point(self, inputs) -> None:
         """Where x and the residual are now: NNabla may have moved them since the last pass."""
-        self._block.x = self._block.residual = _address(inputs[0].data)
+        self._block.x = self._block.residual = address(inputs[0].data)
         if not self._identity:
-            self._block.residual = _address(inputs[-1].data) if self._residual else None
+            self._block.residual = address(inputs[-1].data) if self._residual else None
 
     def _forward(self, inputs, y: nn.NdArray) -> nn.NdArray:
         """Runs the forward pass and returns the arena."""
         self._point(inputs)
         arena = nn.NdArray((max(self._floats, 1),))
-        self._block.y, self._block.arena = _address(y, True), _address(arena, True)
+        self._block.y, self._block.arena = address(y, True), address(arena, True)
         library().block_forward(ctypes.byref(self._block))
         return arena
 
@@ -139,17 +96,17 @@ class _Trained(_BlockFunction):
     def _compute(self, inputs, y: nn.NdArray, track: bool) -> nn.NdArray:
         """The forward pass; `track`: it moves the running statistics. Returns the arena."""
         for (values, _, _, i), v in zip(self._slots, inputs[1:]):
-            values[i] = _address(v.data)
+            values[i] = address(v.data)
         for own, running in zip(self._layers, self._running):
-            moved = [_address(v.data) for v in running] if running and track else (None, None)
+            moved = [address(v.data) for v in running] if running and track else (None, None)
             own.running_mean, own.running_variance = moved
         return self._forward(inputs, y)
 
     def forward_impl(self, inputs, outputs) -> None:
         arena = self._compute(inputs, outputs[0].data, True)
         for own, pair in zip(self._layers, self._moments):
-            for address, variable in zip((own.mean, own.variance), pair):
-                ctypes.memmove(_address(variable.data, True), address, 4 * own.w_out)
+            for values, variable in zip((own.mean, own.variance), pair):
+                ctypes.memmove(address(variable.data, True), values, 4 * own.w_out)
         self._arena = arena if self._keep else None
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
@@ -157,12 +114,12 @@ class _Trained(_BlockFunction):
         if self._arena is None:
             self._arena = self._compute(inputs, nn.NdArray(self._shape), False)
         self._point(inputs)
-        block.y = _address(outputs[0].data) if block.relu_out else None
-        block.dy = _address(outputs[0].grad)
-        addresses = [_address(v.grad, not add) if needed else None
+        block.y = address(outputs[0].data) if block.relu_out else None
+        block.dy = address(outputs[0].grad)
+        addresses = [address(v.grad, not add) if needed else None
                      for v, needed, add in zip(inputs, propagate_down, accum)]
         for n, (values, gradients, add, i) in enumerate(self._slots, 1):
-            values[i], gradients[i], add[i] = _address(inputs[n].data), addresses[n], accum[n]
+            values[i], gradients[i], add[i] = address(inputs[n].data), addresses[n], accum[n]
         block.dx, block.add_x = addresses[0], accum[0]
         if self._identity or self._residual:
             which = 0 if self._identity else -1
@@ -278,35 +235,3 @@ def frozen_block(x: nn.Variable, units: Sequence[Folded] = (), skip: Optional[Fo
                      None if residual is None else residual.shape, pool, relu_out, True)
     layers = (*((skip,) if skip else ()), *units)
     return _Frozen(layout, layers, identity, residual is not None)(*inputs)
-
-
-def global_mean(x: nn.Variable) -> nn.Variable:
-    """Mean over the pixels of x (C, H, W, N): (N, C)."""
-    check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
-    return F.transpose(F.mean(x, axis=(1, 2)), (1, 0))
-
-
-class _Transpose(_Function):
-    name = "ToChwn"
-
-    def forward_impl(self, inputs, outputs) -> None:
-        *image, n = self._shape
-        library().transpose(n, int(np.prod(image)), _address(inputs[0].data),
-                            _address(outputs[0].data, True))
-
-    def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
-        if propagate_down[0]:
-            gradient = np.moveaxis(outputs[0].g, -1, 0)
-            inputs[0].g = inputs[0].g + gradient if accum[0] else gradient
-
-
-def to_chwn(x: nn.Variable) -> nn.Variable:
-    """x (N, C, H, W) as (C, H, W, N).
-
-    Raises:
-        OfaError: x has another number of axes, or the library cannot be used.
-    """
-    check(x.ndim == 4, "x shape", x.shape, "(N, C, H, W)")
-    library()  # here its error reaches the caller
-    n, *image = x.shape
-    return _Transpose((*image, n))(x)

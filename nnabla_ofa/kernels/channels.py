@@ -1,0 +1,110 @@
+"""Channels as a whole: their means, their factors, their layout, as NNabla functions; float32."""
+
+from __future__ import annotations
+
+import nnabla as nn
+import nnabla.functions as F
+import numpy as np
+
+from .build import library
+from .function import Function, address
+from .layout import check
+
+
+class _Scale(Function):
+    """Its inputs are x and the factors."""
+
+    name = "Scale"
+
+    def grad_depends_input_data(self, i: int, j: int) -> bool:
+        return True
+
+    def _sizes(self):
+        channels, height, width, batch = self._shape
+        return channels, height * width, batch
+
+    def forward_impl(self, inputs, outputs) -> None:
+        library().scale_forward(*self._sizes(), *(address(v.data) for v in inputs),
+                                address(outputs[0].data, True))
+
+    def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
+        gradients = [(address(v.grad, not add) if needed else None, int(bool(add)))
+                     for v, needed, add in zip(inputs, propagate_down, accum)]
+        library().scale_backward(*self._sizes(), *(address(v.data) for v in inputs),
+                                 address(outputs[0].grad), *gradients[0], *gradients[1])
+
+
+def scale(x: nn.Variable, factors: nn.Variable) -> nn.Variable:
+    """Each channel of each image times its factor.
+
+    Args:
+        x: (C, H, W, N).
+        factors: (C, 1, 1, N).
+
+    Returns:
+        y, shaped as x.
+
+    Raises:
+        OfaError: The shapes do not fit, or the library cannot be used.
+    """
+    check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
+    check(factors.shape == (x.shape[0], 1, 1, x.shape[3]), "factors shape", factors.shape,
+          f"({x.shape[0]}, 1, 1, {x.shape[3]})")
+    library()
+    return _Scale(x.shape)(x, factors)
+
+
+class _Mean(Function):
+    name = "ChannelMean"
+
+    def __init__(self, shape) -> None:
+        channels, height, width, batch = shape
+        super().__init__((channels, 1, 1, batch))
+        self._sizes = channels, height * width, batch
+
+    def forward_impl(self, inputs, outputs) -> None:
+        library().mean_forward(*self._sizes, address(inputs[0].data), address(outputs[0].data, True))
+
+    def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
+        if propagate_down[0]:
+            library().mean_backward(*self._sizes, address(outputs[0].grad),
+                                    address(inputs[0].grad, not accum[0]), int(bool(accum[0])))
+
+
+def mean(x: nn.Variable) -> nn.Variable:
+    """Mean over the pixels of x (C, H, W, N): (C, 1, 1, N). Raises OfaError for another number of axes."""
+    check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
+    library()
+    return _Mean(x.shape)(x)
+
+
+def global_mean(x: nn.Variable) -> nn.Variable:
+    """Mean over the pixels of x (C, H, W, N): (N, C). Raises OfaError for another number of axes."""
+    y = mean(x)
+    return F.transpose(F.reshape(y, (y.shape[0], y.shape[3])), (1, 0))
+
+
+class _Transpose(Function):
+    name = "ToChwn"
+
+    def forward_impl(self, inputs, outputs) -> None:
+        *image, n = self._shape
+        library().transpose(n, int(np.prod(image)), address(inputs[0].data),
+                            address(outputs[0].data, True))
+
+    def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
+        if propagate_down[0]:
+            gradient = np.moveaxis(outputs[0].g, -1, 0)
+            inputs[0].g = inputs[0].g + gradient if accum[0] else gradient
+
+
+def to_chwn(x: nn.Variable) -> nn.Variable:
+    """x (N, C, H, W) as (C, H, W, N).
+
+    Raises:
+        OfaError: x has another number of axes, or the library cannot be used.
+    """
+    check(x.ndim == 4, "x shape", x.shape, "(N, C, H, W)")
+    library()  # here its error reaches the caller
+    n, *image = x.shape
+    return _Transpose((*image, n))(x)

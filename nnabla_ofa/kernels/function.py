@@ -1,0 +1,64 @@
+"""What the compiled functions have in common as NNabla functions.
+
+NNabla calls the classes from C++. An exception there does not stop it: it goes on, fails elsewhere, and
+raises SystemError with the first exception at the far end of a chain of causes. So what a caller can get
+wrong is checked when a function is built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import List, Tuple
+
+import nnabla as nn
+import numpy as np
+from nnabla.function import PythonFunction
+from nnabla_ext.cpu import context
+
+_CPU = context()
+
+
+def _takes_write_only() -> bool:
+    try:
+        nn.NdArray((1,)).data_ptr(np.float32, _CPU, True)
+    except TypeError:  # NNabla 1.28
+        return False
+    return True
+
+
+_CAN_SKIP_OLD_VALUES = _takes_write_only()
+
+
+def address(array: nn.NdArray, write_only: bool = False) -> int:
+    """Where an array lies; write_only spares NNabla from preserving the old values."""
+    return array.data_ptr(np.float32, _CPU, *(write_only,) * _CAN_SKIP_OLD_VALUES)
+
+
+def longs(names: str) -> List[tuple]:
+    """Fields of a structure, each a C long."""
+    return [(name, ctypes.c_long) for name in names.split()]
+
+
+def pointers(names: str) -> List[tuple]:
+    """Fields of a structure, each an address."""
+    return [(name, ctypes.c_void_p) for name in names.split()]
+
+
+class Function(PythonFunction):
+    """What NNabla asks of a function of one output, of known shape."""
+
+    def __init__(self, shape: Tuple[int, ...]) -> None:
+        super().__init__()
+        self._shape = shape
+
+    def min_outputs(self) -> int:
+        return 1
+
+    def setup_impl(self, inputs, outputs) -> None:
+        outputs[0].reset_shape(self._shape, True)
+
+    def grad_depends_output_data(self, i: int, o: int) -> bool:
+        return False
+
+    def grad_depends_input_data(self, i: int, j: int) -> bool:
+        return False
