@@ -302,11 +302,13 @@ static void unfold_row(const block *b, const layer *u, long row, long first, lon
 
 /* `count` floats of row `k` of B into its panels, `rows` high. */
 static void scatter(const float *line, long count, long k, long rows, float *panels) {
-  for (panels += k * TILE_COLUMNS; count > 0; count -= TILE_COLUMNS) {
-    if (count < TILE_COLUMNS) memset(panels, 0, sizeof(float) * TILE_COLUMNS);
-    memcpy(panels, line, sizeof(float) * min_of(count, TILE_COLUMNS));
+  for (panels += k * TILE_COLUMNS; count >= TILE_COLUMNS; count -= TILE_COLUMNS) {
+    vec a = load(line), b = load(line + LANES);
+    store(panels, a), store(panels + LANES, b);
     line += TILE_COLUMNS, panels += rows * TILE_COLUMNS;
   }
+  if (count)
+    store(panels, load_part(line, count)), store(panels + LANES, load_part(line + LANES, count - LANES));
 }
 
 /* z = the weight times the input's channels, convolved depthwise or unfolded. */

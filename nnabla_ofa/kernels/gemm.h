@@ -26,7 +26,8 @@ enum { LANES = 4, TILE_ROWS = 4 };
 enum {
   TILE_COLUMNS = 2 * LANES,
   DEPTH = 768,           /* longest run of k that is packed at a time */
-  PACKED_A = 128 * 1024, /* floats of A that stay in L2 while B streams past */
+  RUN_DEPTH = 256,       /* longest run of k that is multiplied at a time */
+  PACKED_A = 64 * 1024,  /* floats of A that stay in L2 while B streams past */
   PACKED_B = 256 * 1024  /* floats of B packed at a time */
 };
 
@@ -39,6 +40,7 @@ INLINE void store(float *p, vec v) { *(unaligned *)p = v; }
 INLINE vec load_part(const float *p, long count) {
   vec v = {0};
   if (count >= LANES) return load(p);
+  if (count <= 0) return v;
   memcpy(&v, p, sizeof(float) * count);
   return v;
 }
@@ -98,7 +100,7 @@ INLINE void pack(const float *p, long stride, long k_stride, long lines, long de
                  const long width, float *out) {
   long k = 0;
   if (stride == 1 && lines >= width) {
-    for (; k < depth; k++) memcpy(out + k * width, p + k * k_stride, sizeof(float) * width);
+    for (; k < depth; k++) __builtin_memcpy(out + k * width, p + k * k_stride, sizeof(float) * width);
     return;
   }
   if (k_stride == 1)
@@ -129,27 +131,37 @@ typedef struct {
  * i * plane; one of the strides must be 1. Lines are rows of A, columns of B. */
 typedef struct { const float *p; long line, k, plane; } operand;
 
-static __attribute__((noinline)) void tile(long depth, const float *a, const float *b, target t,
-                                            long row, long column, long rows, long columns) {
+/* Writes the sums of `count` columns of a row, `at` in C. */
+INLINE void finish_sums(const target *t, long row, long at, vec v, long count) {
+  if (t->add) v += load_part(t->c + at, count);
+  if (t->bias) v += t->bias[row];
+  if (t->residual) v += load_part(t->residual + at, count);
+  if (t->relu) v = (vec)((ints)v & ~(v < 0)); /* NaN goes through */
+  store_part(t->c + at, v, count);
+}
+
+static __attribute__((noinline)) void tile(long depth, const float *a, const float *b, const target *t,
+                                           long row, long column, long rows, long columns) {
   vec sum[TILE_ROWS][2];
+  long at = row * t->stride + column;
   UNROLL for (int r = 0; r < TILE_ROWS; r++) sum[r][0] = sum[r][1] = (vec){0};
   for (; depth--; a += TILE_ROWS, b += TILE_COLUMNS) {
     vec b0 = load(b), b1 = load(b + LANES);
     UNROLL for (int r = 0; r < TILE_ROWS; r++) sum[r][0] += a[r] * b0, sum[r][1] += a[r] * b1;
   }
+  if (rows >= TILE_ROWS && columns >= TILE_COLUMNS) {
+    UNROLL for (int r = 0; r < TILE_ROWS; r++, at += t->stride) {
+      finish_sums(t, row + r, at, sum[r][0], LANES);
+      finish_sums(t, row + r, at + LANES, sum[r][1], LANES);
+    }
+    return;
+  }
   float sums[TILE_ROWS][TILE_COLUMNS]; /* to be indexed at run time, as registers cannot be */
   UNROLL for (int r = 0; r < TILE_ROWS; r++)
     store(sums[r], sum[r][0]), store(sums[r] + LANES, sum[r][1]);
-  for (long r = 0; r < min_of(rows, TILE_ROWS); r++)
-    for (long j = 0; j < min_of(columns, TILE_COLUMNS); j += LANES) {
-      long at = (row + r) * t.stride + column + j, count = columns - j;
-      vec v = load(sums[r] + j);
-      if (t.add) v += load_part(t.c + at, count);
-      if (t.bias) v += t.bias[row + r];
-      if (t.residual) v += load_part(t.residual + at, count);
-      if (t.relu) v = (vec)((ints)v & ~(v < 0)); /* NaN goes through */
-      store_part(t.c + at, v, count);
-    }
+  for (long r = 0; r < min_of(rows, TILE_ROWS); r++, at += t->stride)
+    for (long j = 0; j < min_of(columns, TILE_COLUMNS); j += LANES)
+      finish_sums(t, row + r, at + j, load(sums[r] + j), columns - j);
 }
 
 /* Floats of a packed panel of A, and of all of them. */
@@ -169,16 +181,23 @@ static void pack_a(long count, long m, long k, operand a, float *packed) {
   }
 }
 
-/* Part of one product of packed matrices; panels of B are [k][TILE_COLUMNS]. */
+/* Part of one product of packed matrices; panels of B are [k][TILE_COLUMNS]. A run of RUN_DEPTH of k at a
+ * time: that of a panel of B stays in L1, that of A's rows in L2. */
 static void multiply_share(share s, long m, long n, long k, const float *packed_a,
                            const float *packed_b, target t) {
-  long rows = max_of(PACKED_A / (TILE_ROWS * k), 1);
-  for (long block = s.row; block < s.row_end; block += rows)
-    for (long j = s.column; j < s.column_end; j++)
-      for (long i = block; i < min_of(block + rows, s.row_end); i++) {
-        long r = i * TILE_ROWS, q = j * TILE_COLUMNS;
-        tile(k, packed_a + i * panel_size(k), packed_b + q * k, t, r, q, m - r, n - q);
-      }
+  long run = parts(k, parts(k, RUN_DEPTH)), rows = max_of(PACKED_A / (TILE_ROWS * run), 1);
+  for (long k0 = 0; k0 < k; k0 += run) {
+    long depth = min_of(run, k - k0);
+    target part = {t.c, t.stride, t.add || k0, 0, NULL, NULL, t.plane};
+    if (k0 + depth == k) part.relu = t.relu, part.bias = t.bias, part.residual = t.residual;
+    for (long block = s.row; block < s.row_end; block += rows)
+      for (long j = s.column; j < s.column_end; j++)
+        for (long i = block; i < min_of(block + rows, s.row_end); i++) {
+          long r = i * TILE_ROWS, q = j * TILE_COLUMNS;
+          tile(depth, packed_a + i * panel_size(k) + k0 * TILE_ROWS,
+               packed_b + q * k + k0 * TILE_COLUMNS, &part, r, q, m - r, n - q);
+        }
+  }
 }
 
 /* `count` products of packed matrices. Several are one row of panels that the threads cut in equal parts. */

@@ -34,7 +34,7 @@ class LayerNorm(Single):
 
     def build(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The graph on the trunk `x`."""
-        beta, gamma = self.variable("norm/beta"), self.variable("norm/gamma")
+        beta, gamma = self.variable("norm/beta", mode), self.variable("norm/gamma", mode)
         return in_nchw(x, mode, lambda y: F.layer_normalization(y, beta, gamma, batch_axis=(0, 2, 3),
                                                                 eps=self.eps))
 

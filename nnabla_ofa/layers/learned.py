@@ -30,7 +30,7 @@ class Learned(Single):
 
     def build(self, mode: Mode) -> nn.Variable:
         """The array as the trunk of one image."""
-        value = self.variable("learned/W")
+        value = self.variable("learned/W", mode)
         return F.transpose(value, (1, 2, 3, 0)) if mode.fast else value
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
