@@ -1,10 +1,13 @@
 """The benchmarks run, compare the same networks, and their page follows from their records; no timing."""
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nnabla_ofa.reports.pages import speed as page
@@ -19,8 +22,9 @@ import turns
 from worker import Failed, Worker
 
 from nnabla_ofa.layers import Cost
-from nnabla_ofa.model import Network, network_cost
-from nnabla_ofa.nets.elastic.xception import Xception
+from nnabla_ofa.model import network_cost
+
+PEERS = ROOT / ".venv-bench/bin/python"
 
 
 def run(script, *args, check=True):
@@ -79,24 +83,65 @@ def test_overhead_is_that_of_the_training_loop(tmp_path):
     assert "| building the graph | " in page.overhead_table(*records.read(tmp_path))
 
 
-COUNT = """from {module} import Xception41
+COUNT = """from nas import Xception41
 net = Xception41({job})
-print(sum(p.{size} for p in net.{parameters}))"""
+print(sum(p.size for p in net.get_parameters(grad_only=True).values()))"""
 
 
-@pytest.mark.parametrize("module, python, size, parameters", [
-    ("nas", sys.executable, "size", "get_parameters(grad_only=True).values()"),
-    ("peers", str(ROOT / ".venv-bench/bin/python"), "numel()", "parameters()")])
-def test_peers_train_the_same_network(module, python, size, parameters):
-    if not Path(python).exists():
-        pytest.skip("no peers' environment (benchmarks/requirements-bench.txt)")
-    job = dict(jobs.SETTINGS["cifar"].request(), subnet="XP1 7x7 3")
-    code = COUNT.format(module=module, job=job, size=size, parameters=parameters)
-    done = subprocess.run([python, "-W", "ignore", "-c", code], cwd=str(ROOT / "benchmarks"),
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    config = Xception(width_mult=0.25, classes=10)
-    net = Network(config, config.space(jobs.SPACE))
-    assert int(done.stdout) == network_cost(net.layers(), 32).parameters
+def test_nnabla_nas_trains_the_same_network():
+    [job] = jobs.pieces(["cifar:training:largest"]).values()
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", COUNT.format(job=asdict(job))],
+                          cwd=str(ROOT / "benchmarks"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          universal_newlines=True, check=True)
+    assert int(done.stdout) == network_cost(job.network().layers(), 32).parameters
+
+
+LOGITS = """import sys, json, numpy, torch
+from torch_nets import Net
+for number, job in enumerate(json.load(open("jobs.json"))):
+    net, given = Net(job), numpy.load(f"{number}.npz")
+    net.mode.load({name[2:]: given[name] for name in given if name.startswith("a:")})
+    with torch.inference_mode():
+        numpy.save(f"{number}.npy", net.eval()(torch.from_numpy(given["images"])).numpy())"""
+
+
+@pytest.mark.skipif(not PEERS.exists(), reason="no peers' environment (benchmarks/requirements-bench.txt)")
+@pytest.mark.parametrize("only", [
+    [f"{setting}:{task}" for setting in jobs.SETTINGS if "cifar" in setting for task in jobs.TASKS],
+    [f"zoo:training:{name}" for name in ("shufflenetv2", "efficientnet_b0", "regnetx_200mf", "densenet121")],
+    pytest.param(["zoo"], marks=pytest.mark.large)], ids=["elastic", "fixed", "zoo"])
+def test_pytorch_computes_the_same_logits(tmp_path, only):
+    tried = [replace(job, batch=2) for job in jobs.pieces(only).values()]
+    (tmp_path / "jobs.json").write_text(json.dumps([job.request() for job in tried]))
+    expected = []
+    for number, job in enumerate(tried):
+        net, rng = job.network(), np.random.default_rng(number)
+        net.set_arrays({name: scattered(name, array, rng) for name, array in net.arrays().items()})
+        own = net.extract(job.subnet) if job.task == "evaluation" else net
+        images = rng.standard_normal((2, 3, 32, 32)).astype(np.float32)
+        np.savez(tmp_path / f"{number}.npz", images=images,
+                 **{f"a:{name}": array for name, array in own.arrays().items()})
+        expected.append(net.logits(images, job.subnet))
+    subprocess.run([str(PEERS), "-W", "ignore", "-c", LOGITS], cwd=str(tmp_path), check=True,
+                   env={**os.environ, "PYTHONPATH": str(ROOT / "benchmarks")})
+    for number, (job, logits) in enumerate(zip(tried, expected)):
+        found = np.load(tmp_path / f"{number}.npy")
+        assert np.abs(found - logits).max() < 1e-5 * np.abs(logits).max(), (job.subnet, job.task)
+
+
+def scattered(name, array, rng):
+    """A weight as it is; BN and biases drawn, so that leaving one out shows."""
+    if name.endswith("bn/var"):
+        return rng.uniform(2, 3, array.shape).astype(np.float32)
+    if name.endswith(("bn/mean", "bn/beta", "bn/gamma", "/b")):
+        return (array + 0.1 * rng.standard_normal(array.shape)).astype(np.float32)
+    return array + 0.01 * rng.standard_normal(array.shape).astype(np.float32) if "to" in name else array
+
+
+def test_only_a_network_of_the_zoo():
+    [(piece, job)] = jobs.pieces(["zoo:training:resnet18"]).items()
+    assert piece == ("zoo", "training", "resnet18") and job.net["family"] == "resnet18_cifar"
+    assert len(jobs.pieces(["zoo"])) == 12
 
 
 def test_limit_of_a_layer_by_hand():
@@ -132,7 +177,7 @@ def test_a_failing_contender_answers_with_its_error():
     worker = Worker("ours:fast")
     try:
         with pytest.raises(Failed, match="subnet"):
-            worker.ask(do="prepare", job=jobs.SETTINGS["quick"].request())  # no subnet
+            worker.ask(do="prepare", job=asdict(jobs.SETTINGS["quick"]))  # no subnet
     finally:
         worker.close()
 
