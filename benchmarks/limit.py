@@ -29,6 +29,12 @@ def has_bfloat16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
 
 
+def instructions() -> str:
+    """The widest vectors that the CPU computes with: "AVX-512", "AVX2" or "SSE"."""
+    flags = cpu_flags()
+    return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "SSE"
+
+
 def cpu_flags() -> Set[str]:
     """What instructions Linux says the CPU has."""
     with open("/proc/cpuinfo") as file:

@@ -32,6 +32,8 @@ import store
 from turns import summary, take_turns
 from worker import Failed, Worker
 
+from nnabla_ofa.system import machine
+
 CPU = {"ours": "ours:fast", "NNabla": "ours:nnabla", "nnabla-nas": "nas",
        "PyTorch": "peers:eager", "PyTorch channels_last": "peers:channels_last",
        "PyTorch bf16": "peers:bf16", "onnxruntime": "peers:onnxruntime"}
@@ -60,12 +62,13 @@ def main(args) -> None:
         rows, name, key = table(args), "step", ("setting", "task", "subnet")
     if not rows:
         raise Failed("nothing was measured: check --only, and what the contenders said above")
+    where = limit.instructions()
     if args.device != "cpu":
-        name += "-cudnn"
+        name, where = f"{name}-cudnn", (machine.gpu() or "unknown GPU").split(" x ")[-1]
     settings = {name: asdict(job) for name, job in jobs.SETTINGS.items()}
     versions = store.peer_versions(args.peers, ["torch", "onnxruntime"])
     path = store.save(args.records, RECIPE, name, rows, key, time.time() - start, settings, versions,
-                      2 if args.ranks else 1)
+                      2 if args.ranks else 1, where)
     print(f"record: {path}")
 
 
