@@ -39,8 +39,8 @@ class Xception41(Mo.Module):
     """The elastic network; `active` is a list of eight (expand ratio, kernel, depth)."""
 
     def __init__(self, job: dict):
-        w = [make_divisible(width * job["width_mult"]) for width in WIDTHS]
-        stride = (job["stem_stride"],) * 2
+        w = [make_divisible(width * job["net"]["width_mult"]) for width in WIDTHS]
+        stride = (job["net"]["stem_stride"],) * 2
         self.stem0 = ConvLayer(3, w[0], (3, 3), stride)
         self.stem1 = ConvLayer(w[0], w[1], (3, 3))
         self.entry = Mo.Sequential(
@@ -52,7 +52,7 @@ class Xception41(Mo.Module):
             XceptionBlock(w[4], w[5], 2, (3, 3), (2, 2), grow_first=False),
             DWSeparableConv(w[5], w[6], (3, 3), pad=(1, 1), act_fn="relu"),
             DWSeparableConv(w[6], w[7], (3, 3), pad=(1, 1), act_fn="relu"))
-        self.classifier = LinearLayer(w[7], job["classes"], drop_rate=0.1)
+        self.classifier = LinearLayer(w[7], job["net"]["classes"], drop_rate=0.1)
         self.active = [(1.0, 7, 3)] * 8
         for _, module in self.get_modules():
             if isinstance(module, DynamicBatchNorm):
@@ -79,7 +79,7 @@ def prepare(variant: str, job: dict) -> Callable[[], object]:
     rng = np.random.default_rng(0)
     x, t = nn.Variable((batch, 3, size, size)), nn.Variable((batch, 1))
     images = rng.standard_normal(x.shape).astype(np.float32)
-    labels = rng.integers(job["classes"], size=t.shape)
+    labels = rng.integers(job["net"]["classes"], size=t.shape)
     if job["task"] == "training":
         return training_step(net, x, t, images, labels)
 

@@ -7,14 +7,13 @@ from typing import Callable
 
 import numpy as np
 
-from nnabla_ofa import Network, Xception
-from nnabla_ofa.model import Frozen
+from nnabla_ofa import create
+from nnabla_ofa.model import AnyNetwork, Frozen
+from nnabla_ofa.nets import net_config
 from nnabla_ofa.system.comm import Single, connect
 from nnabla_ofa.training.optimiser import Optimiser
 from nnabla_ofa.training.settings import Train
 from nnabla_ofa.training.step import Stepper
-
-SPACE = "K357_E0.6+0.8+1_D123"
 
 
 def prepare(variant: str, job: dict) -> Callable[[], object]:
@@ -29,20 +28,19 @@ def prepare(variant: str, job: dict) -> Callable[[], object]:
     return lambda: graph(images)
 
 
-def network(job: dict) -> Network:
-    """A supernet of the job's configuration, new weights."""
-    return Network.create(Xception(width_mult=job["width_mult"], stem_stride=job["stem_stride"],
-                                   classes=job["classes"]), SPACE)
+def network(job: dict) -> AnyNetwork:
+    """The job's supernet or fixed network, new weights."""
+    return create(net_config(job["net"]), job["space"])
 
 
 def data(job: dict):
     """Random images (N, 3, H, W) and labels (N,)."""
     rng, batch, size = np.random.default_rng(0), job["batch"], job["image_size"]
     return (rng.standard_normal((batch, 3, size, size)).astype(np.float32),
-            rng.integers(job["classes"], size=batch))
+            rng.integers(job["net"]["classes"], size=batch))
 
 
-def training_step(net: Network, job: dict, images, labels, comm=None,
+def training_step(net: AnyNetwork, job: dict, images, labels, comm=None,
                   accumulate: int = 1) -> Callable[[], object]:
     """Draw dropout, build the graph, forward, loss, backward, update: `accumulate` passes of a batch."""
     settings = Train()

@@ -45,8 +45,9 @@ def measure(args) -> List[dict]:
 def train_epochs(job: jobs.Job, steps: int) -> List[Counter]:
     """Per epoch but the first, the seconds of a step by part, and in all ("step")."""
     recipe = load_recipe("xception_digits", [
-        f"net.width_mult={job.width_mult}", f"net.stem_stride={job.stem_stride}",
-        f"net.classes={job.classes}", f"train.batch_size={job.batch}", f"train.global_batch={job.batch}",
+        f"net.width_mult={job.net['width_mult']}", f"net.stem_stride={job.net['stem_stride']}",
+        f"net.classes={job.net['classes']}", f"train.batch_size={job.batch}",
+        f"train.global_batch={job.batch}",
         f"data.train_images={steps * job.batch}", "train.subnets_per_step=1",
         f"data.image_sizes=[{job.image_size}]", f"data.valid_sizes=[{job.image_size}]"])
     lab = Lab.open(recipe, 0, Single())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
@@ -32,7 +33,7 @@ class InMemory:
     """Batches of random images, dealt out as `evaluate.Images` deals decoded ones."""
 
     def __init__(self, job: jobs.Job, count: int):
-        images, labels = ours.data(job.request())
+        images, labels = ours.data(asdict(job))
         self._batches = [(number, images, labels) for number in range(count)]
 
     def count(self) -> int:
@@ -55,7 +56,7 @@ def draw(space, how: str, count: int) -> list:
 def measure(setting: str, how: str, count: int, rounds: int) -> dict:
     """The row of one setting: seconds one by one and together, in turns."""
     job = jobs.SETTINGS[setting]
-    net = ours.network(job.request())
+    net = ours.network(asdict(job))
     archs = draw(net.space, how, count)
     data = [InMemory(job, number) for number in BATCHES.values()]
     results = {}

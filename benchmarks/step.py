@@ -1,7 +1,8 @@
-"""Training step and evaluation of Xception41: ours, NNabla, nnabla-nas, PyTorch, onnxruntime, the limit.
+"""Training step and evaluation of every family: ours, NNabla, nnabla-nas, PyTorch, onnxruntime, the limit.
 
-    python benchmarks/step.py                              # all of the table, about 15 minutes
+    python benchmarks/step.py                              # all of the table, about 40 minutes
     python benchmarks/step.py --only big:training:largest  # a piece of it, the others stay recorded
+    python benchmarks/step.py --only zoo:training:resnet18 # a network of the zoo at 32 pixels
     python benchmarks/step.py --memory                     # peak memory of a training step
     python benchmarks/step.py --curve batch                # cost as work grows; or all curves
     python benchmarks/step.py --ranks                      # two processes against two threads
@@ -19,6 +20,7 @@ import argparse
 import contextlib
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,15 +32,18 @@ import store
 from turns import summary, take_turns
 from worker import Failed, Worker
 
+from nnabla_ofa.system import machine
+
 CPU = {"ours": "ours:fast", "NNabla": "ours:nnabla", "nnabla-nas": "nas",
        "PyTorch": "peers:eager", "PyTorch channels_last": "peers:channels_last",
-       "onnxruntime": "peers:onnxruntime"}
+       "PyTorch bf16": "peers:bf16", "onnxruntime": "peers:onnxruntime"}
 CUDA = {"ours": "ours:cudnn", "ours, half": "ours:cudnn:half", "nnabla-nas": "nas:cudnn",
         "PyTorch AMP channels_last": "peers:amp"}
 UNITS = {f"{way}{', half' if half else ''}": f"unit:{way}@cudnn{':half' if half else ''}"
          for half in (False, True) for way in ("grouped", "depthwise", "channel_last")}
 RATES = {"product": "limit:product", "product of PyTorch": "peers:product", "copy": "limit:copy"}
 RECIPE = "benchmark_step"
+SLOW = ("NNabla", "nnabla-nas")  # measured on Xception alone
 CHANNELS, KERNEL = 728, 7  # as in unit.py, which must not initialise NNabla here
 
 
@@ -50,19 +55,20 @@ def main(args) -> None:
         import overhead  # initialises NNabla here
         rows, name, key = overhead.measure(args), "overhead", ("setting",)
     elif args.memory:
-        rows, name, key = memory(args), "memory", ("setting", "contender")
+        rows, name, key = memory(args), "memory", ("setting", "subnet", "contender")
     elif args.curve is not None:
         rows, name, key = curves(args), "curve", ("axis",)
     else:
         rows, name, key = table(args), "step", ("setting", "task", "subnet")
     if not rows:
         raise Failed("nothing was measured: check --only, and what the contenders said above")
+    where = limit.instructions()
     if args.device != "cpu":
-        name += "-cudnn"
-    settings = {name: job.request() for name, job in jobs.SETTINGS.items()}
+        name, where = f"{name}-cudnn", (machine.gpu() or "unknown GPU").split(" x ")[-1]
+    settings = {name: asdict(job) for name, job in jobs.SETTINGS.items()}
     versions = store.peer_versions(args.peers, ["torch", "onnxruntime"])
     path = store.save(args.records, RECIPE, name, rows, key, time.time() - start, settings, versions,
-                      2 if args.ranks else 1)
+                      2 if args.ranks else 1, where)
     print(f"record: {path}")
 
 
@@ -84,10 +90,9 @@ def started(names: dict, args):
 
 def table(args) -> list:
     """Rows of the table: a contender's seconds a piece, and the limit's."""
-    chosen = CPU if args.device == "cpu" else CUDA
     found = []
     for piece, job in jobs.pieces(args.only, args.quick).items():
-        names = {n: c for n, c in chosen.items() if job.task == "evaluation" or n != "onnxruntime"}
+        names = contenders(job, args.device)
         print(":".join(piece), flush=True)
         with started({**names, **(RATES if args.device == "cpu" else {})}, args) as workers:
             seconds = take_turns(workers, job.request(), args.rounds, args.budget)
@@ -100,6 +105,14 @@ def table(args) -> list:
         if rates:
             found.append({**place, "contender": "limit", **the_limit(job, rates)})
     return found + (units(args) if args.device == "cudnn" else [])
+
+
+def contenders(job, device: str = "cpu") -> dict:
+    """Those that do this job on this machine."""
+    missing = [*([] if job.net["family"] == "xception" else SLOW),
+               *([] if job.task == "evaluation" else ["onnxruntime"]),
+               *([] if limit.has_bfloat16() else ["PyTorch bf16"])]
+    return {name: way for name, way in (CPU if device == "cpu" else CUDA).items() if name not in missing}
 
 
 def units(args) -> list:
@@ -130,17 +143,15 @@ def memory(args) -> list:
     """Rows of the peak memory of a process that makes training steps, each started afresh."""
     found = []
     for (setting, task, subnet), job in jobs.pieces(args.only, args.quick).items():
-        if (task, subnet) != ("training", "largest"):
+        if task != "training" or setting != "zoo" and subnet != "largest":
             continue
-        for name, contender in CPU.items():
-            if name == "onnxruntime":
-                continue
+        for name, contender in contenders(job).items():
             with started({name: contender}, args) as workers:
                 for worker in workers.values():
                     worker.ask(do="prepare", job=job.request())
                     peak = worker.ask(do="memory", repeats=2)["peak"]
-                    found.append({"setting": setting, "contender": name, "peak": peak})
-                    print(f"{setting} {name:24s} {peak / 2 ** 20:8.0f} MiB", flush=True)
+                    found.append({"setting": setting, "subnet": subnet, "contender": name, "peak": peak})
+                    print(f"{setting} {subnet} {name:24s} {peak / 2 ** 20:8.0f} MiB", flush=True)
     return found
 
 
@@ -164,7 +175,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", default=[], metavar="SETTING[:TASK[:SUBNET]]",
-                        help="big or cifar, training or evaluation, largest, middle or smallest")
+                        help="big, cifar, mobilenetv3-big and so on, or zoo; training or evaluation; "
+                             "largest, middle, smallest, or a network of the zoo")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--memory", action="store_true", help="peak memory instead of time")
     what.add_argument("--curve", nargs="?", const="", choices=("", *jobs.CURVES), metavar="AXIS",

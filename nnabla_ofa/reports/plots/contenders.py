@@ -18,8 +18,9 @@ Group = Tuple[str, Dict[str, Row]]  # a subnet's name, {contender: row}
 
 def bars_figure(record: Record) -> Figure:
     """A panel a setting and task; a group a subnet, a bar a contender, on a logarithmic scale."""
-    pieces, settings = by_piece(record), settings_of(record)
-    figure = new_figure(11, 3.6 * len(settings))
+    pieces = by_piece(record)
+    settings = [name for name in settings_of(record) if name != "zoo"] or ["zoo"]
+    figure = new_figure(11, 0.6 + 3 * len(settings))
     axes = figure.subplots(len(settings), 2, squeeze=False)
     for row, setting in zip(axes, settings):
         for axis, task in zip(row, TASKS):
