@@ -57,4 +57,4 @@ def affine(x: nn.Variable, weight: nn.Variable, bias: Optional[nn.Variable] = No
     full, out = weight.shape
     check(bias is None or bias.shape == (out,), "bias shape", bias and bias.shape, f"({out},)")
     library()
-    return _Affine(*x.shape, full, out)(x, weight, *(() if bias is None else (bias,)))
+    return _Affine(x.shape[0], x.shape[1], full, out)(x, weight, *(() if bias is None else (bias,)))

@@ -1,15 +1,21 @@
 """A depthwise convolution outside a block as an NNabla function. Activations are (C, H, W, N), float32."""
 from __future__ import annotations
 
-from typing import List
+import ctypes
 
 import nnabla as nn
 
 from .build import library
-from .function import Function, address
+from .function import Function, address, longs
 from .layout import check
 
 LARGEST = 7  # taps a side
+
+
+class DepthwiseSizes(ctypes.Structure):
+    """Mirror of `depthwise_sizes` in depthwise_layer.h."""
+
+    _fields_ = longs("channels height width batch kernel stride")
 
 
 class _Depthwise(Function):
@@ -17,28 +23,27 @@ class _Depthwise(Function):
 
     name = "Depthwise"
 
-    def __init__(self, shape, kernel: int) -> None:
-        super().__init__(shape)
-        self._sizes = (*shape, kernel)
+    def __init__(self, sizes: DepthwiseSizes) -> None:
+        sides = (-(-side // sizes.stride) for side in (sizes.height, sizes.width))
+        super().__init__((sizes.channels, *sides, sizes.batch))
+        self._sizes = sizes
 
     def grad_depends_input_data(self, i: int, j: int) -> bool:
         return True
 
     def forward_impl(self, inputs, outputs) -> None:
-        addresses: List[int] = [address(v.data) for v in inputs]
-        library().depthwise_layer_forward(*self._sizes, *addresses, address(outputs[0].data, True))
+        library().depthwise_layer_forward(ctypes.byref(self._sizes), *(address(v.data) for v in inputs),
+                                          address(outputs[0].data, True))
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
         gradients = [(address(v.grad, not add) if needed else None, int(bool(add)))
                      for v, needed, add in zip(inputs, propagate_down, accum)]
-        library().depthwise_layer_backward(*self._sizes, *(address(v.data) for v in inputs),
+        library().depthwise_layer_backward(ctypes.byref(self._sizes), *(address(v.data) for v in inputs),
                                            address(outputs[0].grad), *gradients[0], *gradients[1])
 
 
 def depthwise(x: nn.Variable, weight: nn.Variable, stride: int = 1) -> nn.Variable:
     """Each channel convolved with its own kernel, `same` padding.
-
-    The compiled function has stride 1. Of a larger stride the pixels in between are computed and left out.
 
     Args:
         x: (C, H, W, N).
@@ -56,5 +61,4 @@ def depthwise(x: nn.Variable, weight: nn.Variable, stride: int = 1) -> nn.Variab
     check(weight.shape == (x.shape[0], 1, kernel, kernel) and kernel % 2 == 1 and kernel <= LARGEST,
           "weight shape", weight.shape, f"({x.shape[0]}, 1, k, k) with k of 1, 3, 5 or 7")
     library()
-    y = _Depthwise(x.shape, kernel)(x, weight)
-    return y if stride == 1 else y[:, ::stride, ::stride]
+    return _Depthwise(DepthwiseSizes(*x.shape, kernel, stride))(x, weight)

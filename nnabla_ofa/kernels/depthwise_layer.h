@@ -1,4 +1,8 @@
-/* Depthwise convolution on its own, outside a block: stride 1, `same` padding, a channel at a time. */
+/* Depthwise convolution on its own, outside a block: `same` padding, a channel at a time. */
+
+/* x (channels, height, width, batch), weight (channels, kernel, kernel),
+ * y (channels, ceil(height / stride), ceil(width / stride), batch). */
+typedef struct { long channels, height, width, batch, kernel, stride; } depthwise_sizes;
 
 /* A thread's part of a workspace; with a base of NULL it is only measured. */
 static float *plane_of_thread(const plane *p, float *base, int thread, long *used) {
@@ -16,41 +20,123 @@ static float *line_planes(const plane *p) {
   return workspace(floats);
 }
 
-/* x, y (channels, height, width, batch), weight (channels, kernel, kernel). */
-void depthwise_layer_forward(long channels, long height, long width, long batch, long kernel,
-                             const float *x, const float *weight, float *y) {
-  plane p = plane_of(height, width, batch, kernel);
-  float *base = line_planes(&p);
-  long n = height * p.row;
-#pragma omp parallel num_threads(threads)
-  {
-    long used;
-    float *own = plane_of_thread(&p, base, omp_get_thread_num(), &used);
-    memset(own, 0, sizeof(float) * plane_space(&p)); /* the borders */
-#pragma omp for schedule(static)
-    for (long c = 0; c < channels; c++)
-      for (long first = 0; first < height; first += p.strip)
-        depthwise_forward(&p, (channel){x + c * n, 0, 1, 0, -INFINITY}, weight + c * kernel * kernel,
-                          first, min_of(first + p.strip, height), y + c * n + first * p.row, own);
+/* ---- a larger stride: each output pixel's window, a vector of images at a time ------------- */
+
+/* The part of output pixel (r, q)'s window that lies in the image: rows, columns, and the tap of the first. */
+typedef struct { long top, bottom, left, right, tap; } strided_window;
+static strided_window strided_window_of(const depthwise_sizes *d, long r, long q) {
+  long y = r * d->stride - d->kernel / 2, x = q * d->stride - d->kernel / 2;
+  strided_window w = {max_of(y, 0), min_of(y + d->kernel, d->height), max_of(x, 0),
+                      min_of(x + d->kernel, d->width), 0};
+  w.tap = (w.top - y) * d->kernel + w.left - x;
+  return w;
+}
+
+static void strided_forward(const depthwise_sizes *d, const float *x, const float *taps, float *y) {
+  long rows = parts(d->height, d->stride), columns = parts(d->width, d->stride);
+  for (long r = 0; r < rows; r++)
+    for (long q = 0; q < columns; q++, y += d->batch) {
+      strided_window w = strided_window_of(d, r, q);
+      for (long n = 0; n < d->batch; n += LANES) {
+        vec sum = {0};
+        for (long i = w.top; i < w.bottom; i++)
+          for (long j = w.left; j < w.right; j++)
+            sum += taps[w.tap + (i - w.top) * d->kernel + j - w.left] *
+                   load_part(x + (i * d->width + j) * d->batch + n, d->batch - n);
+        store_part(y + n, sum, d->batch - n);
+      }
+    }
+}
+
+static void strided_input_gradient(const depthwise_sizes *d, const float *taps, const float *dy, float *dx) {
+  long rows = parts(d->height, d->stride), columns = parts(d->width, d->stride);
+  for (long r = 0; r < rows; r++)
+    for (long q = 0; q < columns; q++, dy += d->batch) {
+      strided_window w = strided_window_of(d, r, q);
+      for (long n = 0; n < d->batch; n += LANES) {
+        vec g = load_part(dy + n, d->batch - n);
+        for (long i = w.top; i < w.bottom; i++)
+          for (long j = w.left; j < w.right; j++) {
+            float *to = dx + (i * d->width + j) * d->batch + n;
+            vec value = load_part(to, d->batch - n) + taps[w.tap + (i - w.top) * d->kernel + j - w.left] * g;
+            store_part(to, value, d->batch - n);
+          }
+      }
+    }
+}
+
+static void strided_weight_gradient(const depthwise_sizes *d, const float *x, const float *dy, double *sum) {
+  long rows = parts(d->height, d->stride), columns = parts(d->width, d->stride);
+  for (long r = 0; r < rows; r++) {
+    vec total[TAPS];
+    for (long t = 0; t < d->kernel * d->kernel; t++) total[t] = (vec){0};
+    for (long q = 0; q < columns; q++, dy += d->batch) {
+      strided_window w = strided_window_of(d, r, q);
+      for (long n = 0; n < d->batch; n += LANES) {
+        vec g = load_part(dy + n, d->batch - n);
+        for (long i = w.top; i < w.bottom; i++)
+          for (long j = w.left; j < w.right; j++)
+            total[w.tap + (i - w.top) * d->kernel + j - w.left] +=
+                g * load_part(x + (i * d->width + j) * d->batch + n, d->batch - n);
+      }
+    }
+    for (long t = 0; t < d->kernel * d->kernel; t++)
+      for (int l = 0; l < LANES; l++) sum[t] += total[t][l];
   }
 }
 
-/* dx and dweight, either NULL where it is not wanted; added to where `add_x`, `add_weight`. */
-void depthwise_layer_backward(long channels, long height, long width, long batch, long kernel,
-                              const float *x, const float *weight, const float *dy, float *dx, long add_x,
-                              float *dweight, long add_weight) {
-  plane p = plane_of(height, width, batch, kernel);
+/* ---- a channel at a time ------------------------------------------------------------------ */
+
+void depthwise_layer_forward(const depthwise_sizes *d, const float *x, const float *weight, float *y) {
+  plane p = plane_of(d->height, d->width, d->batch, d->kernel);
   float *base = line_planes(&p);
-  long n = height * p.row, taps = kernel * kernel;
+  long n = d->height * p.row, out = parts(d->height, d->stride) * parts(d->width, d->stride) * d->batch;
+#pragma omp parallel num_threads(threads)
+  {
+    long used, taps = d->kernel * d->kernel;
+    float *own = plane_of_thread(&p, base, omp_get_thread_num(), &used);
+    memset(own, 0, sizeof(float) * plane_space(&p)); /* the borders */
+#pragma omp for schedule(static)
+    for (long c = 0; c < d->channels; c++)
+      if (d->stride > 1) strided_forward(d, x + c * n, weight + c * taps, y + c * out);
+      else
+        for (long first = 0; first < d->height; first += p.strip)
+          depthwise_forward(&p, (channel){x + c * n, 0, 1, 0, -INFINITY}, weight + c * taps, first,
+                            min_of(first + p.strip, d->height), y + c * n + first * p.row, own);
+  }
+}
+
+static void strided_backward(const depthwise_sizes *d, const float *x, const float *taps, const float *dy,
+                             float *dx, long add_x, float *d_taps, long add_taps) {
+  double sum[TAPS] = {0};
+  if (d_taps) strided_weight_gradient(d, x, dy, sum);
+  for (long t = 0; d_taps && t < d->kernel * d->kernel; t++)
+    d_taps[t] = (add_taps ? d_taps[t] : 0) + (float)sum[t];
+  if (!dx) return;
+  if (!add_x) memset(dx, 0, sizeof(float) * d->height * d->width * d->batch);
+  strided_input_gradient(d, taps, dy, dx);
+}
+
+/* dx and dweight, either NULL where it is not wanted; added to where `add_x`, `add_weight`. */
+void depthwise_layer_backward(const depthwise_sizes *d, const float *x, const float *weight, const float *dy,
+                              float *dx, long add_x, float *dweight, long add_weight) {
+  plane p = plane_of(d->height, d->width, d->batch, d->kernel);
+  float *base = line_planes(&p);
+  long n = d->height * p.row, taps = d->kernel * d->kernel;
+  long out = parts(d->height, d->stride) * parts(d->width, d->stride) * d->batch;
 #pragma omp parallel num_threads(threads)
   {
     long used;
     float *own = plane_of_thread(&p, base, omp_get_thread_num(), &used);
     memset(own, 0, sizeof(float) * plane_space(&p));
 #pragma omp for schedule(static)
-    for (long c = 0; c < channels; c++)
-      depthwise_backward(&p, (channel){x + c * n, 0, 1, 0, -INFINITY}, weight + c * taps, dy + c * n,
-                         dx ? dx + c * n : NULL, add_x, dweight ? dweight + c * taps : NULL, add_weight,
-                         own);
+    for (long c = 0; c < d->channels; c++) {
+      float *to = dx ? dx + c * n : NULL, *d_taps = dweight ? dweight + c * taps : NULL;
+      if (d->stride > 1)
+        strided_backward(d, x + c * n, weight + c * taps, dy + c * out, to, add_x, d_taps, add_weight);
+      else
+        depthwise_backward(&p, (channel){x + c * n, 0, 1, 0, -INFINITY}, weight + c * taps, dy + c * n, to,
+                           add_x, d_taps, add_weight, own);
+    }
   }
 }

@@ -86,11 +86,11 @@ class Conv(Single):
                                  groups=self.groups)
 
     def _depthwise(self) -> bool:
-        """Whether `kernels.depthwise` computes it, and then BN: square, odd, "same" padding."""
+        """Whether `kernels.depthwise` computes it, then BN: square, odd, "same" padding."""
         side, stride = self.kernel[0], self.stride[0]
-        return (self.groups == self.w_in == self.w_out and self.kernel == (side, side) and side in (1, 3, 5, 7)
-                and self.pad == (side // 2,) * 2 and self.stride == (stride, stride) and self.bn
-                and not self.bias)
+        return (self.groups == self.w_in == self.w_out and side in (1, 3, 5, 7)
+                and self.kernel == (side, side) and self.pad == (side // 2,) * 2
+                and self.stride == (stride, stride) and self.bn and not self.bias)
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """See `base.Owner`."""

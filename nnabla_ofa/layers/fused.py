@@ -100,11 +100,11 @@ def normalized(x: nn.Variable, name: str, full: int, mode: Mode, residual: Optio
     return y
 
 
-def constants(layer: Single, mode: Mode, of: Optional[Mapping[str, np.ndarray]] = None) -> Arrays:
+def constants(layer: Owner, mode: Mode, of: Optional[Mapping[str, np.ndarray]] = None) -> Arrays:
     """Of evaluation, a layer's arrays, BN folded in; none in training. of: those of its subnet alone."""
     if mode.batch_stat:
         return {}
-    return layer.fold(current_values(layer) if of is None else of, mode.bn_eps)  # type: ignore[attr-defined]
+    return layer.fold(current_values(layer) if of is None else of, mode.bn_eps)
 
 
 def current_values(layer: Owner) -> Arrays:

@@ -101,7 +101,7 @@ class Weights(Generic[C]):
     def mode(self, batch_stat: bool, random: Optional[Noise] = None) -> Mode:
         """See `protocol.AnyNetwork`."""
         aliases.install()
-        fast = self.config.fused and fast_by_default() if self.kernels == "auto" else self.kernels == "fast"
+        fast = fast_by_default() if self.kernels == "auto" else self.kernels == "fast"
         return Mode(batch_stat, fast=fast and not self.folded, bn_eps=self.config.bn_eps,
                     bn_decay=self.config.bn_decay, folded=self.folded, random=random)
 

@@ -48,10 +48,6 @@ class Config(Protocol):
     def bn_decay(self) -> float:
         """Of every BN's running statistics, in [0, 1)."""
 
-    @property
-    def fused(self) -> bool:
-        """Whether the fused CPU functions serve it by default."""
-
     def arch(self, text: Text) -> Arch:
         """The subnet of this text. Raises OfaError."""
 
@@ -108,11 +104,6 @@ class Fixed:
     def entry(self) -> Entry:
         """The network's row."""
         return ZOO[self.family]
-
-    @property
-    def fused(self) -> bool:
-        """Whether the fused CPU functions serve it by default."""
-        return self.entry.fused
 
     def _given(self) -> Dict[str, float]:
         """The settings that replace those of the original."""

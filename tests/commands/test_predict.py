@@ -263,7 +263,7 @@ def test_scores_that_are_not_finite_are_no_predictions(tmp_path, digits, predict
 
 
 def test_fixed_networks_predict_too(tmp_path, monkeypatch, digits, predict):
-    monkeypatch.setitem(ZOO, "small_resnet", Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
+    monkeypatch.setitem(ZOO, "small_resnet", Entry(partial(resnet_cifar.resnet, blocks=(1, 1))))
     net = ofa.FixedNetwork.create(ofa.Fixed("small_resnet", classes=10))
     _, test = open_dataset("digits")
     net.info = {"mean": [0.5] * 3, "std": [0.2] * 3}

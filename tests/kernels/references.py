@@ -20,9 +20,9 @@ def folded(columns, shape, stride, pad):
     """The adjoint of `unfolded`: gradients of what each tap met, summed."""
     c, height, width, n = shape
     x = np.zeros((c, height + 2 * pad[0], width + 2 * pad[1], n))
-    _, k, l, rows, cols, _ = columns.shape
-    for i in range(k):
-        for j in range(l):
+    _, tall, wide, rows, cols, _ = columns.shape
+    for i in range(tall):
+        for j in range(wide):
             x[:, i:i + stride[0] * rows:stride[0], j:j + stride[1] * cols:stride[1]] += columns[:, i, j]
     return x[:, pad[0]:pad[0] + height, pad[1]:pad[1] + width]
 
@@ -32,7 +32,8 @@ def convolution(x, weight, bias=None, stride=(1, 1), pad=(0, 0), groups=1):
     kernel = weight.shape[2:]
     columns = np.split(unfolded(x, kernel, stride, pad), groups)
     weights = np.split(weight, groups)
-    y = np.concatenate([np.einsum("oikl,iklyxn->oyxn", w, c, optimize=True) for w, c in zip(weights, columns)])
+    y = np.concatenate([np.einsum("oikl,iklyxn->oyxn", w, c, optimize=True)
+                        for w, c in zip(weights, columns)])
     if bias is not None:
         y = y + bias.reshape(-1, 1, 1, 1)
 

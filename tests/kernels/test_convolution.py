@@ -5,12 +5,11 @@ from __future__ import annotations
 import nnabla as nn
 import numpy as np
 import pytest
+import references
 
 from nnabla_ofa import kernels
-from nnabla_ofa.kernels.build import default_threads
 from nnabla_ofa.errors import OfaError
-
-import references
+from nnabla_ofa.kernels.build import default_threads
 
 CASES = {  # x, weight, options
     "3x3 of many images": ((32, 8, 9, 16), (48, 32, 3, 3), dict(pad=(1, 1))),
@@ -107,15 +106,17 @@ def test_a_gradient_that_is_not_wanted_is_not_computed(wanted):
 
 
 @pytest.mark.parametrize("activation", references.ACTIVATIONS)
-@pytest.mark.parametrize("case", ["3x3 of many images", "3x3 of an odd image", "1x1", "groups", "3x3 stride 2"])
+@pytest.mark.parametrize("case", ["3x3 of many images", "3x3 of an odd image", "1x1", "groups",
+                                  "3x3 stride 2"])
 def test_inference_adds_bias_and_residual_and_activates(case, activation):
     shape, weight_shape, options = CASES[case]
     x, weight, b = values(shape, weight_shape, weight_shape[:1])
     expected, _ = references.convolution(x.astype(np.float64), weight, b, **options)
     residual, = values(expected.shape, seed=2)
     for add in (None, residual):
-        y = kernels.frozen_convolution(nn.Variable.from_numpy_array(x), weight, b, activation=activation,
-                                       residual=None if add is None else nn.Variable.from_numpy_array(add), **options)
+        added = None if add is None else nn.Variable.from_numpy_array(add)
+        y = kernels.frozen_convolution(nn.Variable.from_numpy_array(x), weight, b, residual=added,
+                                       activation=activation, **options)
         y.forward()
         close(y.d, references.ACTIVATIONS[activation](expected + (0 if add is None else add)))
 

@@ -61,12 +61,17 @@ def test_depthwise_is_its_definition(shape, kernel):
     assert relative(dw, gradient) < 1e-5
 
 
-@pytest.mark.parametrize("size", [7, 8])
-def test_a_larger_stride_leaves_pixels_out(size):
-    x, w = variable(3, size, size, 4), variable(3, 1, 5, 5, seed=1)
-    _, whole, _ = computed(kernels.depthwise(x, w), x, w)
-    _, y, _ = computed(kernels.depthwise(x, w, 2), x, w)
-    assert np.array_equal(y, whole[:, ::2, ::2])
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("shape", [(3, 7, 8, 4), (2, 8, 7, 16), (2, 1, 2, 19)])
+def test_depthwise_with_a_larger_stride(shape, kernel, stride):
+    x, w = variable(*shape), variable(shape[0], 1, kernel, kernel, seed=1)
+    dy, y, (dx, dw) = computed(kernels.depthwise(x, w, stride), x, w)
+    expected, gradients = references.convolution(x.d.astype(np.float64), w.d, None, (stride,) * 2,
+                                                 (kernel // 2,) * 2, shape[0])
+    assert y.shape == expected.shape and relative(y, expected) < 1e-6
+    expected_dx, expected_dw, _ = gradients(dy)
+    assert np.abs(dx - expected_dx).max() < 1e-5 and relative(dw, expected_dw) < 1e-5
 
 
 @pytest.mark.parametrize("name", [name for name in references.ACTIVATIONS if name != "none"])
@@ -140,7 +145,8 @@ def test_normalisation_by_given_statistics():
 
 
 @pytest.mark.parametrize("mean", [False, True], ids=["largest", "mean"])
-@pytest.mark.parametrize("kernel, stride, pad", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 2), (8, 8, 0), (2, 1, 0)])
+@pytest.mark.parametrize("kernel, stride, pad", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 2), (8, 8, 0),
+                                                 (2, 1, 0)])
 @pytest.mark.parametrize("shape", [(3, 8, 9, 5), (2, 11, 8, 16), (1, 8, 8, 1)])
 def test_pooling_is_its_definition(shape, kernel, stride, pad, mean):
     x = variable(*shape)
@@ -202,7 +208,8 @@ FUNCTIONS = {"depthwise": lambda: (kernels.depthwise, variable(9, 6, 5, 4), vari
                                    variable(1, 9, 1, 1, seed=2)),
              "pool": lambda: (lambda x: kernels.pool(x, 3, 2, 1), variable(9, 6, 5, 4)),
              "mean": lambda: (kernels.mean, variable(9, 6, 5, 4)),
-             "affine": lambda: (kernels.affine, variable(50, 60), variable(60, 70, seed=1), variable(70, seed=2)),
+             "affine": lambda: (kernels.affine, variable(50, 60), variable(60, 70, seed=1),
+                                variable(70, seed=2)),
              "scale": lambda: (kernels.scale, variable(9, 6, 5, 4), variable(9, 1, 1, 4, seed=1))}
 
 

@@ -39,12 +39,12 @@ WAYS = [pytest.param(way, marks=pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A network of seconds: one block in each of the first two stages."""
-    monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
+    monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1))))
     monkeypatch.setitem(ZOO, MIXED, Entry(mixed))
 
 
 def mixed(x, classes, mode):
-    """Convolutions that can be fused, after and beside every kind of layer that cannot."""
+    """Convolutions with BN, with a bias, in groups, after and beside every other kind of layer."""
     y = functional.conv(functional.batch_norm(x, "norm", mode), "0", 8, 3, mode)
     y = functional.conv(y, "large", 8, 5, mode)
     y = functional.conv(y, "1", 8, 3, mode, groups=8, bias=True, act="swish")

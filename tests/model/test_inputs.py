@@ -32,7 +32,7 @@ made_once = lru_cache(lambda kind: MAKERS[kind]())
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A fixed network of seconds: one block in each of the first two stages."""
-    monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1)), fused=True))
+    monkeypatch.setitem(ZOO, SMALL, Entry(partial(resnet_cifar.resnet, blocks=(1, 1))))
 
 
 @pytest.fixture(params=["nnabla", "fast"])

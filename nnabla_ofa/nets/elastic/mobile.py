@@ -49,11 +49,6 @@ class Mobile:
             "strides": (len(self.strides) == stages and set(self.strides) <= {1, 2},
                         f"{stages} numbers of 1 or 2")})
 
-    @property
-    def fused(self) -> bool:
-        """Whether the fused CPU functions serve it by default."""
-        return True
-
     def arch(self, text: Text) -> Arch:
         """The subnet of so many blocks "54 76 - - ...", of once-for-all's dict, or of "K7_E6_D4"."""
         return parse_arch(text, self.BLOCKS)

@@ -109,11 +109,6 @@ class ResNet20:
         require_settings(self, "resnet20", {
             "shortcut": (self.shortcut in ("official", "always"), "official or always")})
 
-    @property
-    def fused(self) -> bool:
-        """Whether the fused CPU functions serve it by default."""
-        return True
-
     def arch(self, text: Text) -> Arch:
         """Arch of 20 widths joined by "-"; raises OfaError that names the first one not allowed."""
         names = str(text).strip().split("-")

@@ -51,11 +51,6 @@ class OfaResNet50:
                              "four widths of 8 or more"),
             "stem_stride": (self.stem_stride in (1, 2), "1 or 2")})
 
-    @property
-    def fused(self) -> bool:
-        """Whether the fused CPU functions serve it by default."""
-        return True
-
     def arch(self, text: Text) -> Arch:
         """The subnet of 24 words, of once-for-all's dict, or of "D2_E0.35_W1"."""
         return parse_arch(text)

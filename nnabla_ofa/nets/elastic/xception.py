@@ -147,11 +147,6 @@ class Xception:
             "entry_strides": (len(self.entry_strides) == 3 and set(self.entry_strides) <= {1, 2},
                               "3 numbers, each 1 or 2")})
 
-    @property
-    def fused(self) -> bool:
-        """Whether the fused CPU functions serve it by default."""
-        return True
-
     def arch(self, text: Text) -> Arch:
         """Arch of "XP1 7x7 3, XP1 5x5 3, ..."; one name alone stands for equal blocks.
 

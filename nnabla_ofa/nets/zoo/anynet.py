@@ -110,8 +110,7 @@ def resnet_stages(blocks: Sequence[int], ratio: int, groups: int) -> Tuple[Stage
 def resnet(depth: int) -> Entry:
     """The ResNet of so many layers for ImageNet (He et al., CVPR 2016), its stride on the 3x3."""
     return Entry(partial(anynet, stem=IMAGENET, stages=resnet_stages(DEPTHS[depth], 1, 1)),
-                 "He et al., CVPR 2016", {f"pycls/R-{depth}-1x64d": PYCLS}, image_size=224, classes=1000,
-                 fused=True)
+                 "He et al., CVPR 2016", {f"pycls/R-{depth}-1x64d": PYCLS}, image_size=224, classes=1000)
 
 
 def resnext(depth: int) -> Entry:
@@ -177,14 +176,13 @@ def regnet(kind: str, stem: Stem, stages: Sequence[Stage]) -> Function:
 def imagenet(kind: str, size: str, row: RegNet) -> Entry:
     """A RegNet for ImageNet."""
     return Entry(regnet(kind, Stem(32, 3, 2), row.stages((2, 2, 2, 2))), PAPER,
-                 {f"pycls/RegNet{kind}-{size}": PYCLS}, image_size=224, classes=1000, fused=True)
+                 {f"pycls/RegNet{kind}-{size}": PYCLS}, image_size=224, classes=1000)
 
 
 def cifar(kind: str, size: str) -> Entry:
     """A RegNet for 32 pixels; RegNetY has the stages of RegNetX."""
     return Entry(regnet(kind, Stem(64), X[size].stages((1, 1, 2, 2))), PAPER,
-                 {f"{place}/RegNet{kind}_{size}": KUANGLIU for place in ("pytorch-cifar", "MutableNAS")},
-                 fused=True)
+                 {f"{place}/RegNet{kind}_{size}": KUANGLIU for place in ("pytorch-cifar", "MutableNAS")})
 
 
 def named(kind: str, size: str) -> str:

@@ -97,6 +97,6 @@ PAPER = "Yu et al., CVPR 2018"
 DLA = rules({"beside": "prev_root", "inner": "level_1", "left": "left_node", "right": "right_node"})
 SIMPLE_DLA = rules({"left": "left_tree", "right": "right_tree"})
 NETWORKS: Dict[str, Entry] = {
-    "dla_cifar": Entry(dla, PAPER, {"pytorch-cifar/DLA": DLA, "MutableNAS/DLA": DLA}, fused=True),
-    "simpledla_cifar": Entry(simple_dla, PAPER, {"pytorch-cifar/SimpleDLA": SIMPLE_DLA}, fused=True),
+    "dla_cifar": Entry(dla, PAPER, {"pytorch-cifar/DLA": DLA, "MutableNAS/DLA": DLA}),
+    "simpledla_cifar": Entry(simple_dla, PAPER, {"pytorch-cifar/SimpleDLA": SIMPLE_DLA}),
 }

@@ -131,9 +131,9 @@ KUANGLIU: Tuple[Rule, ...] = (
 PAPER = "Tan and Le, ICML 2019"
 NETWORKS: Dict[str, Entry] = {
     **{f"efficientnet_b{i}": Entry(partial(efficientnet, size=size), PAPER, {f"pycls/EN-B{i}": PYCLS},
-                                   image_size=side, classes=1000, fused=True)
+                                   image_size=side, classes=1000)
        for i, (size, side) in enumerate(zip(SIZES, (224, 240, 260, 300, 380, 456)))},
     "efficientnetb0_cifar": Entry(efficientnet_cifar, PAPER,
                                   {"pytorch-cifar/EfficientNetB0": KUANGLIU,
-                                   "MutableNAS/EfficientNetB0": KUANGLIU}, fused=True),
+                                   "MutableNAS/EfficientNetB0": KUANGLIU}),
 }

@@ -30,7 +30,6 @@ class Entry:
         classes: Of the data that it was made for.
         least: The smallest image that it takes, in pixels.
         exact: Whether it takes images of `image_size` alone.
-        fused: Whether the fused CPU functions serve by default: where they were measured to be faster.
     """
 
     build: Function
@@ -40,7 +39,6 @@ class Entry:
     classes: int = 10
     least: int = 1
     exact: bool = False
-    fused: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", dict(self.sources or {}))

@@ -138,11 +138,11 @@ WEIAICUNZAI_V2: Tuple[Rule, ...] = (
 V1_PAPER, V2_PAPER = "Howard et al., 2017", "Sandler et al., CVPR 2018"
 NETWORKS: Dict[str, Entry] = {
     "mobilenet_cifar": Entry(mobilenet, V1_PAPER, {"pytorch-cifar/MobileNet": KUANGLIU,
-                                                   "MutableNAS/MobileNet": KUANGLIU}, fused=True),
+                                                   "MutableNAS/MobileNet": KUANGLIU}),
     "mobilenet_cifar100": Entry(partial(mobilenet, bias=True), V1_PAPER,
                                 {"pytorch-cifar100/mobilenet": WEIAICUNZAI}, classes=100),
     "mobilenetv2_cifar": Entry(mobilenetv2, V2_PAPER, {"pytorch-cifar/MobileNetV2": KUANGLIU_V2,
-                                                       "MutableNAS/MobileNetV2": KUANGLIU_V2}, fused=True),
+                                                       "MutableNAS/MobileNetV2": KUANGLIU_V2}),
     "mobilenetv2_cifar100": Entry(mobilenetv2_cifar100, V2_PAPER,
                                   {"pytorch-cifar100/mobilenetv2": WEIAICUNZAI_V2}, classes=100),
 }

@@ -92,7 +92,7 @@ RULES: Tuple[Rule, ...] = (
 def entry(letter: str, cell: Cell, width: int) -> Entry:
     """The network of one of the two cells."""
     return Entry(partial(pnasnet, cell=cell, width=width), "Liu et al., ECCV 2018",
-                 {f"pytorch-cifar/PNASNet{letter}": RULES, f"MutableNAS/PNASNet{letter}": RULES}, fused=True)
+                 {f"pytorch-cifar/PNASNet{letter}": RULES, f"MutableNAS/PNASNet{letter}": RULES})
 
 
 NETWORKS: Dict[str, Entry] = {

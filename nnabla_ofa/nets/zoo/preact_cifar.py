@@ -113,8 +113,7 @@ PAPER = "He et al., ECCV 2016"
 def entry(depth: int) -> Entry:
     """kuangliu's network of so many layers."""
     sources = {f"{place}/PreActResNet{depth}": KUANGLIU for place in ("pytorch-cifar", "MutableNAS")}
-    return Entry(partial(preact_resnet, blocks=DEPTHS[depth], bottleneck=depth >= 50), PAPER, sources,
-                 fused=True)
+    return Entry(partial(preact_resnet, blocks=DEPTHS[depth], bottleneck=depth >= 50), PAPER, sources)
 
 
 def raw_entry(depth: int) -> Entry:
@@ -127,6 +126,5 @@ NETWORKS: Dict[str, Entry] = {
     **{f"preactresnet{depth}_cifar": entry(depth) for depth in DEPTHS},
     **{f"preactresnet{depth}_cifar100": raw_entry(depth) for depth in DEPTHS},
     "senet18_cifar": Entry(partial(preact_resnet, blocks=DEPTHS[18], se=True), "Hu et al., CVPR 2018",
-                           {"pytorch-cifar/SENet18": KUANGLIU, "MutableNAS/senet18_cifar": KUANGLIU},
-                           fused=True),
+                           {"pytorch-cifar/SENet18": KUANGLIU, "MutableNAS/senet18_cifar": KUANGLIU}),
 }

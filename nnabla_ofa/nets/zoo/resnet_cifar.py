@@ -101,11 +101,11 @@ def entry(depth: int) -> Entry:
     """The ResNet of so many layers."""
     return Entry(partial(resnet, blocks=DEPTHS[depth], bottleneck=depth >= 50), "He et al., CVPR 2016",
                  {f"pytorch-cifar/ResNet{depth}": KUANGLIU, f"MutableNAS/ResNet{depth}": KUANGLIU,
-                  f"pytorch-cifar100/resnet{depth}": WEIAICUNZAI}, fused=True)
+                  f"pytorch-cifar100/resnet{depth}": WEIAICUNZAI})
 
 
 NETWORKS: Dict[str, Entry] = {
     **{f"resnet{depth}_cifar": entry(depth) for depth in DEPTHS},
     "resnet20_cifar": Entry(partial(resnet, blocks=(3, 3, 3), widths=(16, 32, 64)), "He et al., CVPR 2016",
-                            {"MutableNAS/resnet20": KUANGLIU}, fused=True),
+                            {"MutableNAS/resnet20": KUANGLIU}),
 }

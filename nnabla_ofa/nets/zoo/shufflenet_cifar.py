@@ -121,7 +121,7 @@ NETWORKS: Dict[str, Entry] = {
     "shufflenet_cifar100": Entry(shufflenet, "Zhang et al., CVPR 2018",
                                  {"pytorch-cifar100/shufflenet": V1}, classes=100),
     "shufflenetv2_cifar": Entry(shufflenetv2, PAPER, {"pytorch-cifar/ShuffleNetV2": KUANGLIU,
-                                                      "MutableNAS/ShuffleNetV2": KUANGLIU}, fused=True),
+                                                      "MutableNAS/ShuffleNetV2": KUANGLIU}),
     "shufflenetv2_cifar100": Entry(partial(shufflenetv2, cifar100=True), PAPER,
                                    {"pytorch-cifar100/shufflenetv2": WEIAICUNZAI}, classes=100),
 }

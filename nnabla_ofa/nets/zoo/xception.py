@@ -129,9 +129,8 @@ TIMM: Tuple[Rule, ...] = (
 NETWORKS: Dict[str, Entry] = {
     "xception_imagenet": Entry(
         xception, "Chollet, CVPR 2017", {"timm/legacy_xception": TIMM, "timm/legacy_xception@96": TIMM},
-        image_size=299, classes=1000, least=7, fused=True),
+        image_size=299, classes=1000, least=7),
     "xception_cifar100": Entry(
         xception_cifar, "Chollet, CVPR 2017",
-        {"pytorch-cifar100/xception": WEIAICUNZAI, "MutableNAS/xception": WEIAICUNZAI}, classes=100,
-        fused=True),
+        {"pytorch-cifar100/xception": WEIAICUNZAI, "MutableNAS/xception": WEIAICUNZAI}, classes=100),
 }
