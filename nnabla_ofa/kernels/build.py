@@ -159,6 +159,8 @@ def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
     library.pack_convolution.argtypes = [address] * 2
     library.scale_forward.argtypes = [size] * 3 + [address] * 3
     library.scale_backward.argtypes = [size] * 3 + [address] * 4 + [size, address, size]
+    library.select_forward.argtypes = [size] * 2 + [address] * 3
+    library.select_backward.argtypes = [size] * 3 + [address] * 3 + [size]
     library.mean_forward.argtypes = [size] * 3 + [address] * 2
     library.mean_backward.argtypes = [size] * 3 + [address] * 2 + [size]
     library.set_threads(default_threads())

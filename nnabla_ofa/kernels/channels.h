@@ -30,6 +30,30 @@ void scale_backward(long channels, long pixels, long batch, const float *x, cons
   }
 }
 
+/* Channel j of y (count, floats) is channel order[j] of x. */
+void select_forward(long count, long floats, const int *order, const float *x, float *y) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (long j = 0; j < count; j++) memcpy(y + j * floats, x + order[j] * floats, sizeof(float) * floats);
+}
+
+/* The gradient of x (channels, floats); a channel is selected once at most. Unless `add`, the others get 0. */
+void select_backward(long channels, long count, long floats, const int *order, const float *dy, float *dx,
+                     long add) {
+#pragma omp parallel num_threads(threads)
+  {
+    if (!add && count < channels)
+#pragma omp for schedule(static)
+      for (long c = 0; c < channels; c++) memset(dx + c * floats, 0, sizeof(float) * floats);
+#pragma omp for schedule(static)
+    for (long j = 0; j < count; j++) {
+      const float *from = dy + j * floats;
+      float *to = dx + order[j] * floats;
+      if (add) for (long i = 0; i < floats; i++) to[i] += from[i];
+      else memcpy(to, from, sizeof(float) * floats);
+    }
+  }
+}
+
 /* y (channels, batch) = the mean over the pixels. */
 void mean_forward(long channels, long pixels, long batch, const float *x, float *y) {
 #pragma omp parallel for schedule(static) num_threads(threads)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import nnabla as nn
 import nnabla.functions as F
 import numpy as np
@@ -52,6 +54,46 @@ def scale(x: nn.Variable, factors: nn.Variable) -> nn.Variable:
           f"({x.shape[0]}, 1, 1, {x.shape[3]})")
     library()
     return _Scale(x.shape)(x, factors)
+
+
+class _Select(Function):
+    name = "SelectChannels"
+
+    def __init__(self, shape, order: np.ndarray) -> None:
+        super().__init__((len(order), *shape[1:]))
+        self._order = np.array(order, np.int32)  # kept: the library gets no more than its address
+        self._channels, self._floats = shape[0], int(np.prod(shape[1:]))
+
+    def forward_impl(self, inputs, outputs) -> None:
+        library().select_forward(len(self._order), self._floats, self._order.ctypes.data,
+                                 address(inputs[0].data), address(outputs[0].data, True))
+
+    def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
+        if propagate_down[0]:
+            library().select_backward(self._channels, len(self._order), self._floats, self._order.ctypes.data,
+                                      address(outputs[0].grad), address(inputs[0].grad, not accum[0]),
+                                      int(bool(accum[0])))
+
+
+def select(x: nn.Variable, order: Sequence[int]) -> nn.Variable:
+    """Some channels of x, in any order.
+
+    Args:
+        x: (C, ...).
+        order: Of the output's channels, which of the input's each is; none twice.
+
+    Returns:
+        y (len(order), ...).
+
+    Raises:
+        OfaError: A channel is there twice, or not in x; or the library cannot be used.
+    """
+    chosen = np.asarray(order, np.int64)
+    fits = chosen.ndim == 1 and len(chosen) and len(set(chosen.tolist())) == len(chosen)
+    check(bool(fits) and 0 <= chosen.min() and chosen.max() < x.shape[0], "order", order,
+          f"channels from 0 to {x.shape[0] - 1}, each once")
+    library()
+    return _Select(x.shape, chosen)(x)
 
 
 class _Mean(Function):

@@ -187,17 +187,19 @@ def concat(*parts: nn.Variable, mode: Mode) -> nn.Variable:
 def split(x: nn.Variable, widths: Sequence[int], mode: Mode) -> Tuple[nn.Variable, ...]:
     """Consecutive channels, as many as each of `widths` says."""
     ends = np.cumsum(widths).tolist()
+    if mode.fast:
+        return tuple(kernels.select(x, range(start, stop)) for start, stop in zip([0, *ends], ends))
     return tuple(part(x, slice(start, stop), ALL, ALL, mode) for start, stop in zip([0, *ends], ends))
 
 
 def shuffle(x: nn.Variable, groups: int, mode: Mode) -> nn.Variable:
     """The channels of `groups` groups interleaved (Zhang et al., ShuffleNet, CVPR 2018, figure 1)."""
-    axis, width = (0 if mode.fast else 1), channels(x, mode)
-    before, after = x.shape[:axis], x.shape[axis + 1:]
-    y = F.reshape(x, (*before, groups, width // groups, *after))
-    order = list(range(y.ndim))
-    order[axis], order[axis + 1] = axis + 1, axis
-    return F.reshape(F.transpose(y, order), x.shape)
+    width = channels(x, mode)
+    if mode.fast:
+        return kernels.select(x, np.arange(width).reshape(groups, -1).T.ravel())
+    count, _, *image = x.shape
+    y = F.transpose(F.reshape(x, (count, groups, width // groups, *image)), (0, 2, 1, 3, 4))
+    return F.reshape(y, x.shape)
 
 
 def scale(x: nn.Variable, factors: nn.Variable, mode: Mode) -> nn.Variable:

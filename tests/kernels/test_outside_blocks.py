@@ -184,6 +184,24 @@ def test_affine_is_its_definition(n, w_in, full, out):
             assert not grad[len(right):].any()
 
 
+@pytest.mark.parametrize("order", [[2, 0, 1], [1], [3, 1]])
+def test_selected_channels_and_the_gradients_of_all(order):
+    x = variable(4, 3, 2, 5)
+    dy, y, (dx,) = computed(kernels.select(x, order), x)
+    assert np.array_equal(y, x.d[order])
+    expected = np.zeros(x.shape)
+    expected[order] = dy
+    assert np.array_equal(dx, expected)
+    _, _, (twice,) = computed(kernels.select(x, order) + kernels.select(x, order), x)
+    assert relative(twice, 2 * expected) < 1e-6
+
+
+@pytest.mark.parametrize("order", [[0, 0], [4], [-1], [], [[0, 1]]])
+def test_channels_that_are_not_there_or_twice(order):
+    with pytest.raises(OfaError, match="order"):
+        kernels.select(variable(4, 3, 2, 5), order)
+
+
 def test_mean_is_its_definition():
     x = variable(4, 3, 5, 6)
     for function, axes in ((kernels.mean, (1, 2)), (kernels.global_mean, None)):
