@@ -181,7 +181,7 @@ def test_wheel_has_all_that_the_package_reads(wheel):
             and not {"__pycache__", "args"} & set(path.parts)}
     recipes = {f"nnabla_ofa/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("args/*.y*ml")}
     assert files == tree | recipes
-    assert {"nnabla_ofa/args/defaults.yml", "nnabla_ofa/kernels/fused.c", "nnabla_ofa/py.typed"} <= files
+    assert {"nnabla_ofa/args/defaults.yml", "nnabla_ofa/kernels/kernels.c", "nnabla_ofa/py.typed"} <= files
 
 
 def test_wheel_lists_its_commands_and_names_a_wrong_one(elsewhere):
@@ -206,7 +206,7 @@ def test_wheel_finds_recipes_and_compiles_kernels(elsewhere, trained):
     done = elsewhere("-m", "nnabla_ofa", "profile", "--weights", trained / "K7_E1_D3" / "weights.h5",
                      "--kernels", "fast", "--latency", "--rounds", "2")
     assert done.returncode == 0 and "XP1 7x7 3" in done.stdout, done.stderr
-    assert list(elsewhere.folder.glob("cache/nnabla_ofa/fused-*.so"))
+    assert list(elsewhere.folder.glob("cache/nnabla_ofa/kernels-*.so"))
 
 
 def test_wheel_makes_tables_without_the_published_figures(elsewhere, trained):

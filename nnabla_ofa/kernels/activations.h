@@ -1,5 +1,7 @@
 /* Activation functions and their slopes, a vector of values at a time. NaN goes through all of them. */
 
+enum { PIECE = 4096 }; /* floats of a thread's turn */
+
 /* In the order of activation.KINDS. */
 enum { NONE, RELU, RELU6, SIGMOID, HARD_SIGMOID, SWISH, HARD_SWISH, GELU };
 

@@ -115,10 +115,10 @@ def _library() -> ctypes.CDLL:
         key.update(source.read_bytes())
     reasons = []
     for folder in filter(_is_mine, _cache_folders()):
-        target = folder / f"fused-{key.hexdigest()[:24]}.so"
+        target = folder / f"kernels-{key.hexdigest()[:24]}.so"
         try:
             if not target.exists():
-                _compile(compiler, extra, here / "fused.c", target)
+                _compile(compiler, extra, here / "kernels.c", target)
             return ctypes.CDLL(str(target))
         except (OfaError, OSError) as error:
             reasons.append(f"{compiler} cannot compile the kernels into {folder}, or they cannot be loaded "

@@ -75,3 +75,11 @@ void mean_backward(long channels, long pixels, long batch, const float *dy, floa
         to[i] = dy[c * batch + i] * (1.0f / pixels) + (add ? to[i] : 0);
     }
 }
+
+/* (N, pixels) to (pixels, N), a line of cache of each image at a time. */
+void transpose(long images, long pixels, const float *x, float *y) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (long p = 0; p < pixels; p += 16)
+    for (long i = 0; i < images; i++)
+      for (long k = p; k < min_of(p + 16, pixels); k++) y[k * images + i] = x[i * pixels + k];
+}

@@ -3,56 +3,12 @@
  * Products are called by every thread of a parallel region (their `omp for` loops are orphaned),
  * and end with a barrier. Each element is summed in an order that depends on its own index alone,
  * never on timing or on the number of threads: same inputs, same bits. */
-#include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_thread_num(void) { return 0; }
-static int omp_get_num_threads(void) { return 1; }
-#endif
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 32")
-
-/* The register tile: TILE_ROWS x 2 vectors of sums must fit in the register file beside two
- * vectors of B: 32 registers with AVX-512, 16 else. TILE_ROWS <= LANES. */
-#if defined(__AVX512F__)
-enum { LANES = 16, TILE_ROWS = 14 };
-#elif defined(__AVX2__)
-enum { LANES = 8, TILE_ROWS = 6 };
-#else
-enum { LANES = 4, TILE_ROWS = 4 };
-#endif
 enum {
   TILE_COLUMNS = 2 * LANES,
   DEPTH = 768,           /* longest run of k that is packed at a time */
-  RUN_DEPTH = 256,       /* longest run of k that is multiplied at a time */
-  PACKED_A = 64 * 1024,  /* floats of A that stay in L2 while B streams past */
   PACKED_B = 256 * 1024  /* floats of B packed at a time */
 };
-
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef int ints __attribute__((vector_size(4 * LANES)));
-typedef float unaligned __attribute__((vector_size(4 * LANES), aligned(4)));
-INLINE vec load(const float *p) { return *(const unaligned *)p; }
-INLINE void store(float *p, vec v) { *(unaligned *)p = v; }
-/* The first `count` lanes only; the others are zero. */
-INLINE vec load_part(const float *p, long count) {
-  vec v = {0};
-  if (count >= LANES) return load(p);
-  if (count <= 0) return v;
-  memcpy(&v, p, sizeof(float) * count);
-  return v;
-}
-INLINE void store_part(float *p, vec v, long count) {
-  if (count >= LANES) store(p, v);
-  else memcpy(p, &v, sizeof(float) * count);
-}
-
-static inline long min_of(long a, long b) { return a < b ? a : b; }
-static inline long max_of(long a, long b) { return a > b ? a : b; }
-static inline long parts(long n, long size) { return (n + size - 1) / size; }
-static inline long round_up(long n, long size) { return parts(n, size) * size; }
 
 /* This thread's share of a grid of tiles, cut along the side that balances better. */
 typedef struct { long row, row_end, column, column_end; } share;
@@ -61,37 +17,6 @@ static share share_of(long rows, long columns) {
   if (parts(rows, threads) * columns < parts(columns, threads) * rows)
     return (share){rows * me / threads, rows * (me + 1) / threads, 0, columns};
   return (share){0, rows, columns * me / threads, columns * (me + 1) / threads};
-}
-
-/* Transposes LANES x LANES values: at step s, blocks of s x s change places. */
-INLINE void transpose_block(vec *v) {
-#if defined(__clang__) /* has no __builtin_shuffle */
-  float from[LANES][LANES];
-  for (int i = 0; i < LANES; i++) store(from[i], v[i]);
-  for (int i = 0; i < LANES; i++)
-    for (int l = 0; l < LANES; l++) v[i][l] = from[l][i];
-#else
-  UNROLL for (int s = 1; s < LANES; s *= 2) {
-    ints low, high;
-    UNROLL for (int l = 0; l < LANES; l++) {
-      low[l] = l & s ? LANES + l - s : l;
-      high[l] = l & s ? LANES + l : l + s;
-    }
-    UNROLL for (int i = 0; i < LANES; i++)
-      if (!(i & s)) {
-        vec a = v[i], b = v[i + s];
-        v[i] = __builtin_shuffle(a, b, low), v[i + s] = __builtin_shuffle(a, b, high);
-      }
-  }
-#endif
-}
-
-/* Lane i: the sum of v[i]'s lanes. */
-INLINE vec lane_sums(vec *v) {
-  transpose_block(v);
-  vec sum = v[0];
-  UNROLL for (int i = 1; i < LANES; i++) sum += v[i];
-  return sum;
 }
 
 /* A panel [k][width] of a matrix whose value (line, k) is p[line * stride + k * k_stride], one of

@@ -1,4 +1,4 @@
-"""What a block is made of: its layers, their checks, and the structures that fused.c reads.
+"""What a block is made of: its layers, their checks, and the structures that block.h reads.
 
 Letters in shapes: C, I and O are numbers of channels, H and W the image's height and width in
 pixels, N the number of images, k and K sizes of (k, k) kernels.
@@ -29,7 +29,7 @@ def _parameters(prefix: str, kind: Type[_Item]) -> List[tuple]:
 
 
 class LayerStruct(ctypes.Structure):
-    """Mirror of `layer` in fused.c, which says what the fields mean. A test compares them all."""
+    """Mirror of `layer` in block.h, which says what the fields mean. A test compares them all."""
 
     _fields_ = (longs("w_in w_out full_in full_out full_depthwise kernel full_kernel stride steps relu_in")
                 + _parameters("", _POINTER) + _parameters("d_", _POINTER) + _parameters("add_", _LONG)
@@ -52,7 +52,7 @@ class LayerStruct(ctypes.Structure):
 
 
 class BlockStruct(ctypes.Structure):
-    """Mirror of `block` in fused.c, which says what the fields mean. A test compares them all."""
+    """Mirror of `block` in block.h, which says what the fields mean. A test compares them all."""
 
     _fields_ = (longs("height width batch skip count pool relu_out frozen add_x add_residual")
                 + [("eps", ctypes.c_double), ("decay", ctypes.c_double)]

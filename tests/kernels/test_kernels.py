@@ -594,7 +594,7 @@ def test_subnets_sharing_the_entry_give_the_gradients_of_separate_passes():
 # ---- the library -------------------------------------------------------------------------------
 
 class Field(ctypes.Structure):
-    """`field` in fused.c."""
+    """`field` in fields.h."""
 
     _fields_ = [("name", ctypes.c_char_p), ("offset", ctypes.c_long), ("size", ctypes.c_long)]
 
