@@ -20,14 +20,14 @@ from .block import block, frozen_block
 from .build import library, load
 from .channels import global_mean, mean, scale, select, to_chwn
 from .convolution import convolution, frozen_convolution
-from .depthwise import depthwise
+from .depthwise import depthwise, frozen_depthwise
 from .layout import Folded, Layer
 from .normalization import normalize
 from .pooling import pool
 
 __all__ = ["Folded", "Layer", "activation", "affine", "block", "convolution", "depthwise", "frozen_block",
-           "frozen_convolution", "global_mean", "mean", "normalize", "pool", "scale", "select",
-           "set_threads", "to_chwn", "unavailable_reason"]
+           "frozen_convolution", "frozen_depthwise", "global_mean", "mean", "normalize", "pool", "scale",
+           "select", "set_threads", "to_chwn", "unavailable_reason"]
 
 
 def unavailable_reason() -> Optional[str]:

@@ -149,7 +149,7 @@ def load() -> Tuple[Optional[ctypes.CDLL], Optional[str]]:
     library.arrange.restype = library.weight_size.restype = size
     library.weight_size.argtypes = [size, size]
     library.pack_weight.argtypes = library.transpose.argtypes = [size, size, address, address]
-    library.depthwise_layer_forward.argtypes = [address] * 4
+    library.depthwise_layer_forward.argtypes = [address] * 4 + [size, address]
     library.depthwise_layer_backward.argtypes = [address] * 5 + [size, address, size]
     library.activation_forward.argtypes = [size] * 2 + [address] * 2
     library.activation_backward.argtypes = [size] * 2 + [address] * 3 + [size]

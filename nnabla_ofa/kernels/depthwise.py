@@ -2,9 +2,13 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Tuple
 
 import nnabla as nn
+import numpy as np
 
+from ..errors import OfaError
+from .activation import kind
 from .build import library
 from .function import Function, address, longs
 from .layout import check
@@ -18,28 +22,59 @@ class DepthwiseSizes(ctypes.Structure):
     _fields_ = longs("channels height width batch kernel stride")
 
 
+def _shape(d: DepthwiseSizes) -> Tuple[int, ...]:
+    return d.channels, -(-d.height // d.stride), -(-d.width // d.stride), d.batch
+
+
 class _Depthwise(Function):
     """Its inputs are x and the kernels."""
 
     name = "Depthwise"
 
     def __init__(self, sizes: DepthwiseSizes) -> None:
-        sides = (-(-side // sizes.stride) for side in (sizes.height, sizes.width))
-        super().__init__((sizes.channels, *sides, sizes.batch))
+        super().__init__(_shape(sizes))
         self._sizes = sizes
 
     def grad_depends_input_data(self, i: int, j: int) -> bool:
         return True
 
     def forward_impl(self, inputs, outputs) -> None:
-        library().depthwise_layer_forward(ctypes.byref(self._sizes), *(address(v.data) for v in inputs),
-                                          address(outputs[0].data, True))
+        library().depthwise_layer_forward(ctypes.byref(self._sizes), *(address(v.data) for v in inputs), None,
+                                          0, address(outputs[0].data, True))
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
         gradients = [(address(v.grad, not add) if needed else None, int(bool(add)))
                      for v, needed, add in zip(inputs, propagate_down, accum)]
         library().depthwise_layer_backward(ctypes.byref(self._sizes), *(address(v.data) for v in inputs),
                                            address(outputs[0].grad), *gradients[0], *gradients[1])
+
+
+class _Frozen(Function):
+    """Constants. Its input is x."""
+
+    name = "FrozenDepthwise"
+
+    def __init__(self, sizes: DepthwiseSizes, weight: np.ndarray, bias: np.ndarray, number: int) -> None:
+        super().__init__(_shape(sizes))
+        self._sizes, self._activation = sizes, number
+        self._constants = [np.array(values, np.float32) for values in (weight, bias)]
+
+    def forward_impl(self, inputs, outputs) -> None:
+        weight, bias = (values.ctypes.data for values in self._constants)
+        library().depthwise_layer_forward(ctypes.byref(self._sizes), address(inputs[0].data), weight, bias,
+                                          self._activation, address(outputs[0].data, True))
+
+    def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
+        raise OfaError("a frozen convolution has no backward pass: build with batch statistics")
+
+
+def _sizes(x: nn.Variable, weight: Tuple[int, ...], stride: int) -> DepthwiseSizes:
+    check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
+    kernel = weight[-1]
+    check(weight == (x.shape[0], 1, kernel, kernel) and kernel % 2 == 1 and kernel <= LARGEST,
+          "weight shape", weight, f"({x.shape[0]}, 1, k, k) with k of 1, 3, 5 or 7")
+    library()
+    return DepthwiseSizes(*x.shape, kernel, stride)
 
 
 def depthwise(x: nn.Variable, weight: nn.Variable, stride: int = 1) -> nn.Variable:
@@ -56,9 +91,25 @@ def depthwise(x: nn.Variable, weight: nn.Variable, stride: int = 1) -> nn.Variab
     Raises:
         OfaError: The shapes do not fit, or the library cannot be used.
     """
-    check(x.ndim == 4, "x shape", x.shape, "(C, H, W, N)")
-    kernel = weight.shape[-1]
-    check(weight.shape == (x.shape[0], 1, kernel, kernel) and kernel % 2 == 1 and kernel <= LARGEST,
-          "weight shape", weight.shape, f"({x.shape[0]}, 1, k, k) with k of 1, 3, 5 or 7")
-    library()
-    return _Depthwise(DepthwiseSizes(*x.shape, kernel, stride))(x, weight)
+    return _Depthwise(_sizes(x, weight.shape, stride))(x, weight)
+
+
+def frozen_depthwise(x: nn.Variable, weight: np.ndarray, bias: np.ndarray, stride: int = 1,
+                     activation: str = "none") -> nn.Variable:
+    """activation(depthwise + bias) for inference: constants, read now, and no gradient.
+
+    Args:
+        x, weight, stride: As of `depthwise`; x needs no gradient.
+        bias: (C,).
+        activation: One of `activation.KINDS`.
+
+    Returns:
+        y, shaped as that of `depthwise`.
+
+    Raises:
+        OfaError: The arguments do not fit, or the library cannot be used.
+    """
+    sizes = _sizes(x, weight.shape, stride)
+    check(bias.shape == (len(weight),), "bias shape", bias.shape, f"({len(weight)},)")
+    check(not x.need_grad, "need_grad of x", True, "False, since a frozen convolution has no backward pass")
+    return _Frozen(sizes, weight, bias, kind(activation))(x)

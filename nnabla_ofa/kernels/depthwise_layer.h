@@ -87,7 +87,15 @@ static void strided_weight_gradient(const depthwise_sizes *d, const float *x, co
 
 /* ---- a channel at a time ------------------------------------------------------------------ */
 
-void depthwise_layer_forward(const depthwise_sizes *d, const float *x, const float *weight, float *y) {
+/* y = activation(y + bias), in cache. */
+static void finish_channel(long n, float bias, long kind, float *y) {
+  FOR_KIND(kind, for (long i = 0; i < n; i += LANES)
+                     store_part(y + i, activated(load_part(y + i, n - i) + bias, KIND), n - i))
+}
+
+/* bias: NULL, or a number a channel, for inference; then the activation follows. */
+void depthwise_layer_forward(const depthwise_sizes *d, const float *x, const float *weight, const float *bias,
+                             long activation, float *y) {
   plane p = plane_of(d->height, d->width, d->batch, d->kernel);
   float *base = line_planes(&p);
   long n = d->height * p.row, out = parts(d->height, d->stride) * parts(d->width, d->stride) * d->batch;
@@ -97,12 +105,14 @@ void depthwise_layer_forward(const depthwise_sizes *d, const float *x, const flo
     float *own = plane_of_thread(&p, base, omp_get_thread_num(), &used);
     memset(own, 0, sizeof(float) * plane_space(&p)); /* the borders */
 #pragma omp for schedule(static)
-    for (long c = 0; c < d->channels; c++)
+    for (long c = 0; c < d->channels; c++) {
       if (d->stride > 1) strided_forward(d, x + c * n, weight + c * taps, y + c * out);
       else
         for (long first = 0; first < d->height; first += p.strip)
           depthwise_forward(&p, (channel){x + c * n, 0, 1, 0, -INFINITY}, weight + c * taps, first,
                             min_of(first + p.strip, d->height), y + c * n + first * p.row, own);
+      if (bias) finish_channel(out, bias[c], activation, y + c * out);
+    }
   }
 }
 

@@ -78,7 +78,13 @@ class Conv(Single):
     def _fast(self, x: nn.Variable, mode: Mode, residual: Optional[nn.Variable]) -> nn.Variable:
         """The same on (C, H, W, N)."""
         full = self.w_out if self.bn else None
-        if mode.batch_stat and self._depthwise():
+        if self._depthwise() and not mode.batch_stat:
+            own = fused.constants(self, mode)
+            weight, bias = own[f"{self.name}/conv/W"], own[f"{self.name}/conv/b"]
+            y = kernels.frozen_depthwise(x, weight, bias, self.stride[0],
+                                         self.activation if residual is None else "none")
+            return y if residual is None else activate(y + residual, self.activation, fast=True)
+        if self._depthwise():
             y = kernels.depthwise(x, self.variable("conv/W"), self.stride[0])
             return fused.normalized(y, self.name, self.w_out, mode, residual, self.activation, self.eps)
         return fused.convolution(x, self, mode, fused.constants(self, mode), full, residual=residual,

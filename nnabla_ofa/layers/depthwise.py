@@ -60,6 +60,10 @@ class Depthwise(Single):
 
     def _fast(self, x: nn.Variable, mode: Mode) -> nn.Variable:
         """The same on (width, H, W, N)."""
+        if not mode.batch_stat:
+            own = self.fold(self.slice(fused.current_values(self)), mode.bn_eps)
+            weight, bias = own[f"{self.name}/depthwise/W"], own[f"{self.name}/depthwise/b"]
+            return kernels.frozen_depthwise(x, weight, bias, self.stride, self.activation)
         y = kernels.depthwise(x, self._active_kernel(mode), self.stride)
         return fused.normalized(y, self.name, self.full, mode, activation=self.activation)
 

@@ -69,7 +69,7 @@ static void run_outside(long height, long width, long batch, long channels, long
     long out = channels * parts(height, stride) * parts(width, stride) * batch;
     float *x = new_array(n), *w = new_array(taps), *y = new_array(out), *dy = new_array(out);
     float *dx = new_array(n), *dw = new_array(taps), *s = new_array(channels * batch);
-    depthwise_layer_forward(&d, x, w, y);
+    depthwise_layer_forward(&d, x, w, NULL, 0, y), depthwise_layer_forward(&d, x, w, s, SWISH, y);
     depthwise_layer_backward(&d, x, w, dy, dx, 0, dw, 1);
     depthwise_layer_backward(&d, x, w, dy, NULL, 0, dw, 0);
     for (long kind = NONE; kind <= GELU; kind++) {

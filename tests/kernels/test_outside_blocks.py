@@ -74,6 +74,19 @@ def test_depthwise_with_a_larger_stride(shape, kernel, stride):
     assert np.abs(dx - expected_dx).max() < 1e-5 and relative(dw, expected_dw) < 1e-5
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", references.ACTIVATIONS)
+def test_a_frozen_depthwise_adds_its_bias_and_activates(name, stride):
+    x, (w, b) = variable(5, 9, 7, 6), (variable(5, 1, 3, 3, seed=1).d, variable(5, seed=2).d)
+    x.need_grad = False
+    y = kernels.frozen_depthwise(x, w, b, stride, name)
+    y.forward()
+    expected, _ = references.convolution(x.d.astype(np.float64), w, b, (stride,) * 2, (1, 1), 5)
+    assert relative(y.d, references.ACTIVATIONS[name](expected)) < 1e-6
+    with pytest.raises(OfaError, match="need_grad of x"):
+        kernels.frozen_depthwise(x.apply(need_grad=True), w, b)
+
+
 @pytest.mark.parametrize("name", [name for name in references.ACTIVATIONS if name != "none"])
 def test_activations_are_their_definitions(name):
     x = variable(2, 3, 5, 7)
