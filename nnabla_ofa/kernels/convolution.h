@@ -83,19 +83,24 @@ static void unfolded_forward(const convolution *c, float *base) {
   }
 }
 
-/* x itself is the columns. */
+/* x itself is the columns: as many at a time as both products find in cache. */
 static void direct_backward(const convolution *c, float *base) {
   unfold_room at = unfold_room_of(c, 1, base, omp_get_thread_num());
   unfolding u = unfolding_of(c);
   long out = c->w_out / c->groups, n = u.pixels;
-  if (c->d_weight)
-    gemm(c->groups, out, u.rows, n, (operand){c->dy, n, 1, out * n}, (operand){c->x, n, 1, u.rows * n},
-         (target){.c = c->d_weight, .stride = u.full_row, .plane = out * u.full_row, .add = c->add_weight},
-         at.space);
-  if (c->dx)
-    gemm(c->groups, u.rows, n, out, (operand){c->weight, 1, u.full_row, out * u.full_row},
-         (operand){c->dy, 1, n, out * n},
-         (target){.c = c->dx, .stride = n, .plane = u.rows * n, .add = c->add_x}, at.space);
+  long step = max_of(COLUMNS / ((u.rows + out) * c->groups) / LANES * LANES, 1024);
+  for (long first = 0; first < n; first += step) {
+    long count = min_of(step, n - first);
+    const float *dy = c->dy + first;
+    if (c->d_weight)
+      gemm(c->groups, out, u.rows, count, (operand){dy, n, 1, out * n}, (operand){c->x + first, n, 1, u.rows * n},
+           (target){.c = c->d_weight, .stride = u.full_row, .plane = out * u.full_row,
+                    .add = first || c->add_weight}, at.space);
+    if (c->dx)
+      gemm(c->groups, u.rows, count, out, (operand){c->weight, 1, u.full_row, out * u.full_row},
+           (operand){dy, 1, n, out * n},
+           (target){.c = c->dx + first, .stride = n, .plane = u.rows * n, .add = c->add_x}, at.space);
+  }
 }
 
 /* Gradients of rows [k, k + run) of each group's columns, over output rows [first, end). */
