@@ -61,16 +61,16 @@ INLINE vec slope_of(vec x, const long kind) {
 }
 
 /* Runs `body` with a constant KIND, that of the function: a loop for each, none with a choice in it. */
-#define FOR_KIND(kind, body)                                                                     \
-  switch (kind) {                                                                                \
-    case RELU: { const long KIND = RELU; (void)KIND; body; break; }                                            \
-    case RELU6: { const long KIND = RELU6; (void)KIND; body; break; }                                          \
-    case SIGMOID: { const long KIND = SIGMOID; (void)KIND; body; break; }                                      \
-    case HARD_SIGMOID: { const long KIND = HARD_SIGMOID; (void)KIND; body; break; }                            \
-    case SWISH: { const long KIND = SWISH; (void)KIND; body; break; }                                          \
-    case HARD_SWISH: { const long KIND = HARD_SWISH; (void)KIND; body; break; }                                \
-    case GELU: { const long KIND = GELU; (void)KIND; body; break; }                                            \
-    default: { const long KIND = NONE; (void)KIND; body; }                                                     \
+#define FOR_KIND(kind, body) \
+  switch (kind) { \
+    case RELU: { const long KIND = RELU; (void)KIND; body; break; } \
+    case RELU6: { const long KIND = RELU6; (void)KIND; body; break; } \
+    case SIGMOID: { const long KIND = SIGMOID; (void)KIND; body; break; } \
+    case HARD_SIGMOID: { const long KIND = HARD_SIGMOID; (void)KIND; body; break; } \
+    case SWISH: { const long KIND = SWISH; (void)KIND; body; break; } \
+    case HARD_SWISH: { const long KIND = HARD_SWISH; (void)KIND; body; break; } \
+    case GELU: { const long KIND = GELU; (void)KIND; body; break; } \
+    default: { const long KIND = NONE; (void)KIND; body; } \
   }
 
 /* y = the function of x, n values. */

@@ -8,12 +8,12 @@ void affine_forward(long n, long in, long out, const float *x, const float *weig
 #pragma omp for schedule(static)
     for (long i = 0; i < n; i++)
       for (long o = 0; o < out; o++) y[i * out + o] = bias ? bias[o] : 0;
-    gemm(1, n, out, in, (operand){x, in, 1}, (operand){weight, 1, out}, (target){.c = y, .stride = out, .add = 1},
-         base);
+    gemm(1, n, out, in, (operand){x, in, 1}, (operand){weight, 1, out},
+         (target){.c = y, .stride = out, .add = 1}, base);
   }
 }
 
-/* Gradients, NULL where they are not wanted; added to where `add` says so: of x, of the weight, of the bias. */
+/* Gradients of x, the weight and the bias, NULL where they are not wanted; added to where `add` says so. */
 void affine_backward(long n, long in, long full, long out, const float *x, const float *weight,
                      const float *dy, float *dx, float *d_weight, float *d_bias, const long *add) {
   float *base = workspace(gemm_space(1, max_of(n, in), max_of(n, out)));

@@ -36,7 +36,7 @@ void select_forward(long count, long floats, const int *order, const float *x, f
   for (long j = 0; j < count; j++) memcpy(y + j * floats, x + order[j] * floats, sizeof(float) * floats);
 }
 
-/* The gradient of x (channels, floats); a channel is selected once at most. Unless `add`, the others get 0. */
+/* The gradient of x (channels, floats). No channel is selected twice; unless `add`, others get 0. */
 void select_backward(long channels, long count, long floats, const int *order, const float *dy, float *dx,
                      long add) {
 #pragma omp parallel num_threads(threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Sequence, Union
 
 import nnabla as nn
 import nnabla.functions as F
@@ -75,7 +75,7 @@ class _Select(Function):
                                       int(bool(accum[0])))
 
 
-def select(x: nn.Variable, order: Sequence[int]) -> nn.Variable:
+def select(x: nn.Variable, order: Union[Sequence[int], np.ndarray]) -> nn.Variable:
     """Some channels of x, in any order.
 
     Args:

@@ -5,8 +5,8 @@
  *
  * Columns of unfolded input are multiplied, a strip of output rows at a time; winograd.h has another way. */
 
-/* Of a group: rows of unfolded columns, and how many of them at a time; of the weight: floats of a row. Of the
- * output: floats of a row, of a channel. Rows of output at a time. Whether x itself is the columns. */
+/* Of a group: rows of unfolded columns, how many of them at a time, floats of a row of the weight. Of the
+ * output: floats of a row, of a channel; rows at a time. Whether x itself is the columns. */
 typedef struct { long rows, run, full_row, line, pixels, strip, direct; } unfolding;
 
 static unfolding unfolding_of(const convolution *c) {
@@ -51,7 +51,8 @@ static void activate_rows(const convolution *c, unfolding u, long first, long co
   for (long o = 0; o < c->w_out; o++) {
     float *line = c->y + o * u.pixels + first * u.line;
     FOR_KIND(c->activation, for (long i = 0; i < count; i += LANES)
-                                store_part(line + i, activated(load_part(line + i, count - i), KIND), count - i))
+                                store_part(line + i, activated(load_part(line + i, count - i), KIND),
+                                           count - i))
   }
 }
 
@@ -93,7 +94,8 @@ static void direct_backward(const convolution *c, float *base) {
     long count = min_of(step, n - first);
     const float *dy = c->dy + first;
     if (c->d_weight)
-      gemm(c->groups, out, u.rows, count, (operand){dy, n, 1, out * n}, (operand){c->x + first, n, 1, u.rows * n},
+      gemm(c->groups, out, u.rows, count, (operand){dy, n, 1, out * n},
+           (operand){c->x + first, n, 1, u.rows * n},
            (target){.c = c->d_weight, .stride = u.full_row, .plane = out * u.full_row,
                     .add = first || c->add_weight}, at.space);
     if (c->dx)
@@ -104,8 +106,8 @@ static void direct_backward(const convolution *c, float *base) {
 }
 
 /* Gradients of rows [k, k + run) of each group's columns, over output rows [first, end). */
-static void unfolded_run_backward(const convolution *c, const unfold_room *at, unfolding u, long first, long end,
-                                  long k) {
+static void unfolded_run_backward(const convolution *c, const unfold_room *at, unfolding u, long first,
+                                  long end, long k) {
   long out = c->w_out / c->groups, count = (end - first) * u.line, run = min_of(u.run, u.rows - k);
   long taps = c->kernel[0] * c->kernel[1];
   operand dy = {c->dy + first * u.line, u.pixels, 1, out * u.pixels};

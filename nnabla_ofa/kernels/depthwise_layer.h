@@ -22,7 +22,7 @@ static float *line_planes(const plane *p) {
 
 /* ---- a larger stride: each output pixel's window, a vector of images at a time ------------- */
 
-/* The part of output pixel (r, q)'s window that lies in the image: rows, columns, and the tap of the first. */
+/* The part of an output pixel's window that lies in the image: rows, columns, and the tap of the first. */
 typedef struct { long top, bottom, left, right, tap; } strided_window;
 static strided_window strided_window_of(const depthwise_sizes *d, long r, long q) {
   long y = r * d->stride - d->kernel / 2, x = q * d->stride - d->kernel / 2;

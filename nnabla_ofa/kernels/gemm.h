@@ -7,6 +7,7 @@
 enum {
   TILE_COLUMNS = 2 * LANES,
   DEPTH = 768,           /* longest run of k that is packed at a time */
+  GROUP = 4096,          /* floats of a group of panels of B, in L1 */
   PACKED_B = 256 * 1024  /* floats of B packed at a time */
 };
 
@@ -107,21 +108,24 @@ static void pack_a(long count, long m, long k, operand a, float *packed) {
 }
 
 /* Part of one product of packed matrices; panels of B are [k][TILE_COLUMNS]. A run of RUN_DEPTH of k at a
- * time: that of a panel of B stays in L1, that of A's rows in L2. */
+ * time: that of a panel of B stays in L1, that of A's rows in L2. Several short panels make a group, so that
+ * C is written in long runs: its rows are far apart, and share sets of the cache. */
 static void multiply_share(share s, long m, long n, long k, const float *packed_a,
                            const float *packed_b, target t) {
   long run = parts(k, parts(k, RUN_DEPTH)), rows = max_of(PACKED_A / (TILE_ROWS * run), 1);
+  long wide = max_of(GROUP / (TILE_COLUMNS * run), 1);
   for (long k0 = 0; k0 < k; k0 += run) {
     long depth = min_of(run, k - k0);
     target part = {t.c, t.stride, t.add || k0, 0, NULL, NULL, t.plane};
     if (k0 + depth == k) part.relu = t.relu, part.bias = t.bias, part.residual = t.residual;
     for (long block = s.row; block < s.row_end; block += rows)
-      for (long j = s.column; j < s.column_end; j++)
-        for (long i = block; i < min_of(block + rows, s.row_end); i++) {
-          long r = i * TILE_ROWS, q = j * TILE_COLUMNS;
-          tile(depth, packed_a + i * panel_size(k) + k0 * TILE_ROWS,
-               packed_b + q * k + k0 * TILE_COLUMNS, &part, r, q, m - r, n - q);
-        }
+      for (long first = s.column; first < s.column_end; first += wide)
+        for (long i = block; i < min_of(block + rows, s.row_end); i++)
+          for (long j = first; j < min_of(first + wide, s.column_end); j++) {
+            long r = i * TILE_ROWS, q = j * TILE_COLUMNS;
+            tile(depth, packed_a + i * panel_size(k) + k0 * TILE_ROWS,
+                 packed_b + q * k + k0 * TILE_COLUMNS, &part, r, q, m - r, n - q);
+          }
   }
 }
 
