@@ -3,7 +3,7 @@
 venv := $(or $(OFA_VENV),.venv)
 python := "$(venv)/bin/python"
 
-.PHONY: help setup demo test test-all lint docs asan smoke tables clean
+.PHONY: help setup demo test test-all lint docs asan smoke gpu tables clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -36,10 +36,13 @@ asan: ## the C kernels of every vector width under AddressSanitizer (half a minu
 smoke: ## the smoke test on CPython 3.8 with NNabla 1.28, where a CPython 3.8 is installed
 	@scripts/smoke.sh
 
+gpu: ## all that an NVIDIA GPU can show, recorded (10 minutes and the set-up; exit 2 without one)
+	@scripts/gpu.sh
+
 tables: setup ## every result table and picture, from results/records
 	@$(python) runners/tables.py
 
 clean: ## removes environments, caches and builds; never runs/ or results/
-	@rm -rf .venv .venv-1.28 .venv-docs .venv*.lock .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	@rm -rf .venv .venv-1.28 .venv-docs .venv-cuda .venv*.lock .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	@rm -rf build dist *.egg-info
 	@find . -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +

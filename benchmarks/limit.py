@@ -35,6 +35,12 @@ def instructions() -> str:
     return "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "SSE"
 
 
+def where(device: str) -> str:
+    """What computes: the CPU's instruction set or the GPU's name, which ends the names of records."""
+    from nnabla_ofa.system import machine  # here: peers have no nnabla_ofa
+    return instructions() if device == "cpu" else (machine.gpu() or "unknown GPU").split(" x ")[-1]
+
+
 def cpu_flags() -> Set[str]:
     """What instructions Linux says the CPU has."""
     with open("/proc/cpuinfo") as file:

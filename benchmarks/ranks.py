@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from statistics import median
 from typing import List
 
+import launch
 import numpy as np
 
 PROCESSES = (1, 2)
@@ -30,7 +30,7 @@ def measure(args) -> List[dict]:
         turns = {n: [] for n in PROCESSES}
         for _ in range(3 if not args.quick else 1):
             for n in PROCESSES:
-                turns[n].append(launch(n, job.request()))
+                turns[n].append(run(n, job.request()))
         for n, replies in turns.items():
             steps = [s for reply in replies for s in reply["steps"]]
             reduces = [s for reply in replies for s in reply["reduces"]]
@@ -44,14 +44,9 @@ def measure(args) -> List[dict]:
     return found
 
 
-def launch(processes: int, job: dict) -> dict:
+def run(processes: int, job: dict) -> dict:
     """Run this file on `processes` ranks that share the cores; what rank 0 prints."""
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve()), json.dumps(job)]
-    if processes > 1:
-        beside = Path(sys.executable).parent / "mpirun"
-        root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
-        command = [str(beside if beside.exists() else shutil.which("mpirun") or "mpirun"), *root,
-                   "--oversubscribe", "--bind-to", "none", "-n", str(processes), *command]
+    command = launch.command(processes, Path(__file__).resolve(), json.dumps(job))
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(PROCESSES) // processes)}
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
                           env=environment, universal_newlines=True)

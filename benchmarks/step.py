@@ -22,6 +22,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Iterator, List
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,8 +32,6 @@ import ranks
 import store
 from turns import summary, take_turns
 from worker import Failed, Worker
-
-from nnabla_ofa.system import machine
 
 CPU = {"ours": "ours:fast", "NNabla": "ours:nnabla", "nnabla-nas": "nas",
        "PyTorch": "peers:eager", "PyTorch channels_last": "peers:channels_last",
@@ -48,27 +47,27 @@ CHANNELS, KERNEL = 728, 7  # as in unit.py, which must not initialise NNabla her
 
 
 def main(args) -> None:
-    start = time.time()
     if args.ranks:
-        rows, name, key = ranks.measure(args), "ranks", ("setting", "processes")
+        parts, name, key = iter([ranks.measure(args)]), "ranks", ("setting", "processes")
     elif args.overhead:
         import overhead  # initialises NNabla here
-        rows, name, key = overhead.measure(args), "overhead", ("setting",)
+        parts, name, key = iter([overhead.measure(args)]), "overhead", ("setting",)
     elif args.memory:
-        rows, name, key = memory(args), "memory", ("setting", "subnet", "contender")
+        parts, name, key = memory(args), "memory", ("setting", "subnet", "contender")
     elif args.curve is not None:
-        rows, name, key = curves(args), "curve", ("axis",)
+        parts, name, key = curves(args), "curve", ("axis", "value")
     else:
-        rows, name, key = table(args), "step", ("setting", "task", "subnet")
-    if not rows:
-        raise Failed("nothing was measured: check --only, and what the contenders said above")
-    where = limit.instructions()
-    if args.device != "cpu":
-        name, where = f"{name}-cudnn", (machine.gpu() or "unknown GPU").split(" x ")[-1]
+        parts, name, key = table(args), "step", ("setting", "task", "subnet")
+    name, where = name if args.device == "cpu" else f"{name}-cudnn", limit.where(args.device)
     settings = {name: asdict(job) for name, job in jobs.SETTINGS.items()}
     versions = store.peer_versions(args.peers, ["torch", "onnxruntime"])
-    path = store.save(args.records, RECIPE, name, rows, key, time.time() - start, settings, versions,
-                      2 if args.ranks else 1, where)
+    start, path = time.time(), None
+    for rows in parts:  # each is recorded at once: who stops the rest keeps it
+        path = store.save(args.records, RECIPE, name, rows, key, time.time() - start, settings, versions,
+                          2 if args.ranks else 1, where)
+        start = time.time()
+    if path is None:
+        raise Failed("nothing was measured: check --only, and what the contenders said above")
     print(f"record: {path}")
 
 
@@ -88,11 +87,10 @@ def started(names: dict, args):
             worker.close()
 
 
-def table(args) -> list:
-    """Rows of the table: a contender's seconds a piece, and the limit's."""
-    found = []
+def table(args) -> Iterator[List[dict]]:
+    """Rows of the table, a list a piece: a contender's seconds, and the limit's."""
     for piece, job in jobs.pieces(args.only, args.quick).items():
-        names = contenders(job, args.device)
+        names, found = contenders(job, args.device), []
         print(":".join(piece), flush=True)
         with started({**names, **(RATES if args.device == "cpu" else {})}, args) as workers:
             seconds = take_turns(workers, job.request(), args.rounds, args.budget)
@@ -104,7 +102,12 @@ def table(args) -> list:
             print(f"  {name:24s} {1000 * found[-1]['median']:10.2f} ms", flush=True)
         if rates:
             found.append({**place, "contender": "limit", **the_limit(job, rates)})
-    return found + (units(args) if args.device == "cudnn" else [])
+        if found:
+            yield found
+    if args.device == "cudnn":
+        found = units(args)
+        if found:
+            yield found
 
 
 def contenders(job, device: str = "cpu") -> dict:
@@ -139,9 +142,8 @@ def the_limit(job, measured: dict) -> dict:
     return {name: round(value, 6) for name, value in figures.items()}
 
 
-def memory(args) -> list:
+def memory(args) -> Iterator[List[dict]]:
     """Rows of the peak memory of a process that makes training steps, each started afresh."""
-    found = []
     for (setting, task, subnet), job in jobs.pieces(args.only, args.quick).items():
         if task != "training" or setting != "zoo" and subnet != "largest":
             continue
@@ -150,14 +152,12 @@ def memory(args) -> list:
                 for worker in workers.values():
                     worker.ask(do="prepare", job=job.request())
                     peak = worker.ask(do="memory", repeats=2)["peak"]
-                    found.append({"setting": setting, "subnet": subnet, "contender": name, "peak": peak})
                     print(f"{setting} {subnet} {name:24s} {peak / 2 ** 20:8.0f} MiB", flush=True)
-    return found
+                    yield [{"setting": setting, "subnet": subnet, "contender": name, "peak": peak}]
 
 
-def curves(args) -> list:
-    """Rows of the training step's seconds as one field of the job grows."""
-    found = []
+def curves(args) -> Iterator[List[dict]]:
+    """Rows of the training step's seconds as one field of the job grows, a list a point."""
     names = {name: CPU[name] for name in ("ours", "PyTorch channels_last")}
     for axis in [args.curve] if args.curve else jobs.CURVES:
         for value, job in jobs.curve(axis, args.quick):
@@ -166,9 +166,8 @@ def curves(args) -> list:
             rates = {name: summary(seconds.pop(name)) for name in RATES if name in seconds}
             place = {"axis": axis, "value": value, "batch": job.batch, "macs": job.cost().macs}
             print(f"{axis} {value}", flush=True)
-            found += [{**place, "contender": name, **summary(calls)} for name, calls in seconds.items()]
-            found.append({**place, "contender": "limit", **the_limit(job, rates)})
-    return found
+            yield [*({**place, "contender": name, **summary(calls)} for name, calls in seconds.items()),
+                   {**place, "contender": "limit", **the_limit(job, rates)}]
 
 
 if __name__ == "__main__":

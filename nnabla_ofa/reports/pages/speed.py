@@ -24,6 +24,7 @@ from .step_tables import (
     overhead_table,
     ranks_table,
     side_by_side,
+    stage_table,
     times_table,
 )
 
@@ -71,6 +72,9 @@ OVERHEAD_NOTES = (
 RANKS_NOTES = (
     "The same update, of the same images: one process of two threads makes two passes, two processes "
     "(`mpirun -n 2`) of one thread one each.")
+STAGE_NOTES = (
+    "The full network's stage of a recipe (`benchmarks/stage.py`), images read and augmented as it trains; "
+    "images a second of its last epoch.")
 NO_GPU = (
     "`make gpu` makes the same table with NNabla's CUDA extension and PyTorch's mixed precision. It has "
     "**not been run**: no machine of ours has a GPU.")
@@ -102,6 +106,7 @@ def step_page(records: Records) -> Optional[str]:
              *section("As work grows", CURVE_NOTES, by_machine(records, "curve"), curve_table, "step-curves"),
              *section("Overhead", OVERHEAD_NOTES, by_machine(records, "overhead"), overhead_table),
              *section("Processes or threads", RANKS_NOTES, by_machine(records, "ranks"), ranks_table)]
+    parts += section("A stage of training", STAGE_NOTES, by_machine(records, "stage"), stage_table)
     cuda = by_machine(records, "step-cudnn")
     tables = [f"{benchmark_facts(record)}\n\n{times_table(record)}" for record in cuda.values()]
     return "\n\n".join([*parts, "## GPU", *(tables or [NO_GPU])])

@@ -142,6 +142,14 @@ def ranks_table(record: Record) -> str:
                   for row in record["results"]])
 
 
+def stage_table(record: Record) -> str:
+    """A row a recipe, device and number of processes."""
+    return table([{"Recipe": f"`{row['recipe']}`", "Space": f"`{row['space']}`", "Device": row["device"],
+                   "Processes": row["processes"], "Images a pass": row["batch"],
+                   "Images/s": f"{row['images_per_second']:.0f}", "Epochs": row["epochs"],
+                   "Loss": f"{row['loss']:.3f}"} for row in record["results"]], left=3)
+
+
 def overhead_table(record: Record) -> str:
     """A row a part of the training loop, milliseconds and share of a step by setting."""
     lines: Dict[str, Cells] = {}
