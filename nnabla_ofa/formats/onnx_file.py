@@ -18,6 +18,7 @@ from ..system.files import Location
 from . import nnp
 from .exchange import INPUT, About, Logits
 from .nnp import silence
+from .onnx_graph import simplify
 
 OPSET, IR_VERSION = 13, 7  # of ONNX 1.8 (2020): old enough for every runtime
 INSTALL = "pip install --no-deps -r requirements-onnx.txt"
@@ -56,6 +57,7 @@ def save(net: AnyNetwork, path: Location, about: About, size: int, fold: bool = 
     between.unlink()
     model = use.onnx.load(str(path))
     count_padding(model, use.onnx)
+    simplify(model, use.onnx)
     if batch_size is None:
         free_batch(model, use.onnx)
     use.onnx.helper.set_model_props(
@@ -84,8 +86,6 @@ def free_batch(model: Any, onnx: ModuleType) -> None:
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
     arrays = {array.name: array for array in model.graph.initializer}
-    arrays.update((node.output[0], node.attribute[0].t) for node in model.graph.node
-                  if node.op_type == "Constant")
     for array in (arrays[name] for name in shapes):
         shape = onnx.numpy_helper.to_array(array)
         array.CopyFrom(onnx.numpy_helper.from_array(np.array([-1, *shape[1:]]), array.name))
