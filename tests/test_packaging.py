@@ -71,7 +71,7 @@ def test_converter_is_of_the_same_nnabla_and_onnx_of_every_python():
     for python in ("3.8", "3.9", "3.10"):
         onnx = pins("requirements-onnx.txt", python)
         assert onnx["nnabla-converter"] == pins("requirements.txt", python)["nnabla"]
-        assert onnx.keys() == {"nnabla-converter", "onnx", "onnxruntime"}
+        assert onnx.keys() == {"nnabla-converter", "onnx", "onnxruntime", "sympy", "mpmath"}
 
 
 def test_installed_versions_are_the_pinned_ones():
@@ -89,7 +89,8 @@ def test_installed_versions_are_the_pinned_ones():
 
 EXTRAS = {"": ("requirements.txt", "requirements-1.28.txt"), "onnx": ("requirements-onnx.txt",),
           "dali": ("requirements-dali.txt",), "mpi": ("requirements-mpi.txt",),
-          "cuda": ("requirements-cuda.txt",), "test": ("requirements-dev.txt",),
+          "openvino": ("requirements-openvino.txt",), "cuda": ("requirements-cuda.txt",),
+          "test": ("requirements-dev.txt",),
           "docs": ("requirements-docs.txt",)}
 # Where an import has another name than what is installed.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "jinja2": "Jinja2", "nnabla_ext": "nnabla",
@@ -133,7 +134,7 @@ def test_whatever_is_imported_is_asked_for():
     names += [node.module for tree in trees for node in ast.walk(tree)
               if isinstance(node, ast.ImportFrom) and not node.level]
     imported = {name.split(".")[0] for name in names} - sys.stdlib_module_names
-    asked = set().union(*(ranges(extra) for extra in ("", "onnx", "dali", "mpi", "cuda")))
+    asked = set().union(*(ranges(extra) for extra in ("", "onnx", "openvino", "dali", "mpi", "cuda")))
     assert {"nnabla", "numpy", "cv2"} <= imported
     assert {DISTRIBUTIONS.get(name, name) for name in imported} - asked == set()
 

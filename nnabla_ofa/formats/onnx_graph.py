@@ -9,7 +9,7 @@ without a range.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -144,3 +144,24 @@ def name_nodes(graph: Graph) -> None:
         name = weights[:-len("/W")] if weights.endswith("/W") and weights in graph.arrays else node.op_type
         used[name] = used.get(name, 0) + 1
         node.name = name if name != node.op_type and used[name] == 1 else f"{name}_{used[name]}"
+
+
+def normalise(model: Any, onnx: ModuleType, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Let a model take pixels, uint8 of 0 to 255, and compute (pixel / 255 - mean) / std itself.
+
+    mean, std: of R, G and B, as fractions of 255.
+    """
+    graph, image = model.graph, model.graph.input[0]
+    inside = f"{image.name}_normalised"
+    for node in graph.node:
+        node.input[:] = [inside if name == image.name else name for name in node.input]
+    image.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    center, spread = (np.array(values, np.float32).reshape(3, 1, 1) for values in (mean, std))
+    graph.initializer.extend([onnx.numpy_helper.from_array(255 * center, "normalise_mean"),
+                              onnx.numpy_helper.from_array(255 * spread, "normalise_std")])
+    make = onnx.helper.make_node
+    for place, node in enumerate([
+            make("Cast", [image.name], ["pixels"], name="normalise_1", to=onnx.TensorProto.FLOAT),
+            make("Sub", ["pixels", "normalise_mean"], ["pixels_centred"], name="normalise_2"),
+            make("Div", ["pixels_centred", "normalise_std"], [inside], name="normalise_3")]):
+        graph.node.insert(place, node)

@@ -15,7 +15,7 @@ import logging
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -27,6 +27,8 @@ METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 FEWEST = 16          # calibration images; ranges of fewer are those of single images
 BATCH = 16           # images at a time, where the file takes any number
 WEIGHTED = ("Conv", "Gemm", "MatMul")
+# These have the range of their input, or hand theirs on to it: keeping them in float32 changes nothing.
+PASSING = ("Relu", "Clip", "Squeeze", "Reshape", "Transpose", "Pad", "MaxPool")
 
 
 class Packages(NamedTuple):
@@ -139,16 +141,55 @@ def check_images(path: Path, model: Any, images: np.ndarray) -> None:
         raise OfaError("calibration images hold values that are not finite")
 
 
+def layers(path: Path) -> List[str]:
+    """Names of the nodes of a float32 file that are quantised unless they are kept."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+    kinds = {*QDQRegistry, *QLinearOpsRegistry} - set(PASSING)
+    return [node.name for node in read(path, packages()).graph.node if node.op_type in kinds]
+
+
+def opened(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives logits (N, classes) for images (N, 3, H, W) as the file's input has them, on the CPU."""
+    session = packages().onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    entry, = session.get_inputs()
+    fixed = entry.shape[0] if isinstance(entry.shape[0], int) else 0
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        found = [session.run(None, {entry.name: batch})[0] for batch in split(images, fixed)]
+        return np.concatenate(found)[:len(images)]
+
+    return logits
+
+
+def split(images: np.ndarray, fixed: int) -> List[np.ndarray]:
+    """Images in batches of one size, the last one filled with the first images. fixed: the size; 0: any."""
+    size = fixed or min(BATCH, len(images))
+    count = -(-len(images) // size)
+    whole = np.resize(images, (count * size, *images.shape[1:]))
+    return [whole[i:i + size] for i in range(0, len(whole), size)]
+
+
+def top1(path: Path, batches: Iterable[Tuple[np.ndarray, np.ndarray]]) -> float:
+    """The fraction of images that a file names rightly.
+
+    Args:
+        path: The file.
+        batches: Images (N, 3, H, W) as its input has them, with their labels (N,).
+    """
+    logits, right, count = opened(path), 0, 0
+    for images, labels in batches:
+        right += int((logits(images).argmax(axis=1) == labels).sum())
+        count += len(labels)
+    return right / count
+
+
 class Batches:
     """Calibration images as onnxruntime asks for them: a window of batches at a time."""
 
     def __init__(self, model: Any, images: np.ndarray) -> None:
-        name, = [value.name for value in model.graph.input]
-        fixed = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
-        size = fixed or min(BATCH, len(images))
-        count = -(-len(images) // size)
-        whole = np.resize(images, (count * size, *images.shape[1:]))  # repeats the first ones
-        self.batches = [{name: whole[i:i + size]} for i in range(0, len(whole), size)]
+        entry, = model.graph.input
+        fixed = entry.type.tensor_type.shape.dim[0].dim_value
+        self.batches = [{entry.name: batch} for batch in split(images, fixed)]
         self.left: Iterator[Dict[str, np.ndarray]] = iter(self.batches)
 
     def __len__(self) -> int:
