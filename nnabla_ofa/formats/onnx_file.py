@@ -48,10 +48,13 @@ def packages() -> Packages:
 
 
 def save(net: AnyNetwork, path: Location, about: About, size: int, fold: bool = False,
-         batch_size: Optional[int] = None) -> None:
-    """See `exchange.Save`; `about` goes to metadata_props, values that are no text as JSON."""
+         batch_size: Optional[int] = None, channels: int = 3) -> None:
+    """See `exchange.Save`; `about` goes to metadata_props, values that are no text as JSON.
+
+    channels: as of `nnp.save`.
+    """
     use, between = packages(), Path(path).with_suffix(".nnp")
-    nnp.save(net, between, about, size, fold, batch_size or 1)
+    nnp.save(net, between, about, size, fold, batch_size or 1, channels)
     with silence():
         proto = use.reader.NnpImporter(str(between), expand_network=True, executor_index=None).execute()
         use.writer.OnnxExporter(proto, batch_size or 1, IR_VERSIONS[OPSETS[0]], opset=str(OPSETS[0])
