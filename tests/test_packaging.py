@@ -147,7 +147,7 @@ def wheel(tmp_path_factory):
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "setup.py", "README.md"):
         shutil.copy(str(ROOT / name), str(source))
-    for name in ("nnabla_ofa", "args"):
+    for name in ("nnabla_ofa", "args", "deploy"):
         shutil.copytree(str(ROOT / name), str(source / name), ignore=shutil.ignore_patterns("__pycache__"))
     pip("wheel", "--no-build-isolation", "--wheel-dir", out, source)
     [path] = out.glob("*.whl")
@@ -179,9 +179,10 @@ def elsewhere(wheel, tmp_path_factory):
 def test_wheel_has_all_that_the_package_reads(wheel):
     files = {name for name in zipfile.ZipFile(str(wheel)).namelist() if ".dist-info/" not in name}
     tree = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("nnabla_ofa/**/*") if path.is_file()
-            and not {"__pycache__", "args"} & set(path.parts)}
+            and not {"__pycache__", "args", "deploy"} & set(path.parts)}
     recipes = {f"nnabla_ofa/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("args/*.y*ml")}
-    assert files == tree | recipes
+    scripts = {f"nnabla_ofa/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("deploy/*.py")}
+    assert files == tree | recipes | scripts
     assert {"nnabla_ofa/args/defaults.yml", "nnabla_ofa/kernels/fused.c", "nnabla_ofa/py.typed"} <= files
 
 

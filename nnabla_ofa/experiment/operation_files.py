@@ -226,7 +226,8 @@ def save(net: AnyNetwork, path: Path, name: str, size: int, pieces: Pieces, chan
 
 # Measured here ----------------------------------------------------------------------------------
 
-def measure(folder: Location, threads: int, provider: str = PROVIDER, rounds: int = ROUNDS) -> None:
+def measure(folder: Location, threads: int, provider: str = PROVIDER, rounds: int = ROUNDS,
+            again: bool = False) -> None:
     """Run deploy/measure.py on a folder, in a process of its own, as a device does.
 
     Args:
@@ -234,12 +235,13 @@ def measure(folder: Location, threads: int, provider: str = PROVIDER, rounds: in
         threads: Of onnxruntime, 1 or more.
         provider: Of onnxruntime.
         rounds: How many samples each file is to have, 1 or more.
+        again: Forget what was measured before, for example on other threads.
 
     Raises:
         OfaError: The script's own error.
     """
     command = [sys.executable, str(SCRIPT), str(folder), "--threads", str(threads), "--provider", provider,
-               "--rounds", str(rounds)]
+               "--rounds", str(rounds), *["--again"] * again]
     said = ""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE, text=True) as process:
