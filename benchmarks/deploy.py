@@ -81,7 +81,7 @@ def trained(folder: Path, recipe: str, stage: str, settings: List[str]) -> AnyNe
 def accuracy(net: AnyNetwork, size: int) -> Row:
     """Top-1 of both files on the test images, and what they were quantised by."""
     lab, how = Lab.open(from_settings(net.info["recipe"], (), "weights"), net.info["seed"], Single()), HOW
-    images = quantised.calibration_images(lab, size, how.images)
+    images = quantised.calibration_images(lab, size, how)
     with tempfile.TemporaryDirectory() as folder:
         made = quantised.write(lab.calibrated(net, None, size), Path(folder), "net", lab, size, how, images)
         float32, int8 = quantised.judged(made, lab, size)
@@ -169,7 +169,7 @@ def as_int8(options: argparse.Namespace, weights: Path, found: Row) -> List[Row]
     net, size = ofa.load(weights), found["search"]["image_size"]
     lab = Lab.open(from_settings(net.info["recipe"], (), "weights"), net.info["seed"], Single())
     table = LatencyTable.load(table_of(options, "int8"))
-    images, rows = quantised.calibration_images(lab, size, HOW.images), []
+    images, rows = quantised.calibration_images(lab, size, HOW), []
     for row in found["results"]:
         with tempfile.TemporaryDirectory() as folder:
             alone = lab.calibrated(net, net.arch(row["subnet"]), size)

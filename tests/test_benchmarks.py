@@ -146,3 +146,14 @@ def test_ratios_and_missed_goals():
                            "subnet": "largest"} for name, row in rows.items()]}
     text = page.ratio_table(record)
     assert "25.0 (goal 20.0) | 1.25 (goal 1.50, missed) | 65% (goal 60%)" in text
+
+
+def test_deployment_is_measured_in_every_runtime_and_precision():
+    pytest.importorskip("onnxruntime.quantization", reason="requirements-onnx.txt")
+    pytest.importorskip("nnabla.utils.converter.onnx", reason="requirements-onnx.txt")
+    import deploy
+    net = Network.create(Xception(width_mult=0.02, classes=4, middle_blocks=1, stem_stride=1), "K3_E1_D1")
+    row = deploy.of_network(net, 12, 1)
+    assert row["macs"] == net.cost(None, 12).macs
+    assert all(row[f"{key}_ms_{threads}"] > 0 for key in ("ours", "float32", "int8") for threads in (1, 2))
+    assert row["float32_bytes"] > 0 and row["int8_bytes"] > 0

@@ -26,6 +26,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 from ..cost.latency import LatencyTable
 from ..experiment import quantised
 from ..experiment.command import Command
+from ..experiment.int8 import CALIBRATION_IMAGES
 from ..experiment.options import (
     WeightsOptions,
     add_new_head,
@@ -64,7 +65,7 @@ class Options(WeightsOptions):
     accept_poor: bool = False
     int8: bool = False
     calibrate: str = "minmax"
-    calibration_images: int = 128
+    calibration_images: int = CALIBRATION_IMAGES
 
     @property
     def quantisation(self) -> Quantisation:
@@ -167,7 +168,7 @@ def quantised_front(options: Options, run: Run, net: Network, outcome: Outcome, 
         The files of the most accurate one.
     """
     lab, how, name = run.lab, options.quantisation, options.name or "search"
-    images = quantised.calibration_images(lab, size, how.images)
+    images = quantised.calibration_images(lab, size, how)
     with tempfile.TemporaryDirectory() as folder:
         made = [quantised.write(lab.calibrated(net, one.arch, size), Path(folder), str(i), lab, size, how,
                                 images) for i, one in enumerate(outcome.front)]
@@ -244,7 +245,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--calibrate", choices=tuple(METHODS_OF_CALIBRATION), default="minmax",
                    help="of --int8: how ranges of activations follow from images (default minmax)")
     p.add_argument("--calibration-images", type=at_least(1), default=128, metavar="N",
-                   help="of --int8 (default 128)")
+                   help=f"of --int8 (default {CALIBRATION_IMAGES})")
     p.add_argument("--name", help="name of the record and the report (default: search)")
     add_new_head(p)
 

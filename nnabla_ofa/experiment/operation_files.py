@@ -27,6 +27,7 @@ from ..cost.latency import CHECKED, REFERENCES, VERSION, key, timed
 from ..cost.timing import ROUNDS, Setting
 from ..errors import OfaError
 from ..formats import onnx_file
+from ..formats.exchange import OPSETS
 from ..layers import Layer
 from ..model import AnyNetwork, Network
 from ..nets import Arch, Space
@@ -216,7 +217,8 @@ def save(net: AnyNetwork, path: Path, name: str, size: int, pieces: Pieces, chan
     """
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "float.onnx"
-        onnx_file.save(net, made, {"operation": name}, size, True, pieces.batch_size, channels)  # type: ignore
+        about: Any = {"operation": name, "pixels": False, "opset": OPSETS[0]}
+        onnx_file.save(net, made, about, size, True, pieces.batch_size, channels)
         if pieces.precision == "int8":
             inputs = np.random.default_rng(0).standard_normal((NOISE, channels, size, size))
             int8(made, path, inputs.astype(np.float32))

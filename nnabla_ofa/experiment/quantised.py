@@ -13,7 +13,6 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
-from ..errors import OfaError
 from ..evaluation import Result, judge
 from ..formats import export, onnx_file
 from ..formats.exchange import Logits
@@ -21,6 +20,8 @@ from ..model import AnyNetwork
 from ..nets import Arch
 from ..quantize import int8
 from ..system.comm import Single
+from .int8 import CALIBRATION_IMAGES
+from .int8 import calibration_images as int8_images
 from .lab import Lab
 
 
@@ -30,11 +31,11 @@ class Quantisation:
 
     Args:
         calibrate: As of `quantize.int8`.
-        images: How many images the ranges of activations come from, 1 or more.
+        images: How many images the ranges of activations come from, `int8.FEWEST` or more.
     """
 
     calibrate: str = "minmax"
-    images: int = 128
+    images: int = CALIBRATION_IMAGES
 
     def identity(self) -> Dict[str, Any]:
         """What figures of int8 networks depend on, beside the network and its images."""
@@ -48,27 +49,9 @@ class Files(NamedTuple):
     int8: Path
 
 
-def calibration_images(lab: Lab, size: int, count: int) -> np.ndarray:
-    """The first calibration images of the recipe, on every rank the same.
-
-    Args:
-        lab: The recipe's data.
-        size: Pixels a side.
-        count: How many.
-
-    Returns:
-        (count, 3, size, size) float32, normalised.
-
-    Raises:
-        OfaError: The recipe has fewer.
-    """
-    found: List[np.ndarray] = []
-    for _, images, _ in lab.calibration.batches(size):
-        found.append(images)
-        if sum(map(len, found)) >= count:
-            return np.concatenate(found)[:count]
-    raise OfaError(f"{count} calibration images are asked for, the recipe has {sum(map(len, found))}: raise "
-                   "data.calibration_images, or ask for fewer")
+def calibration_images(lab: Lab, size: int, how: Quantisation) -> np.ndarray:
+    """(count, 3, size, size) float32, normalised: those that export would take. size: pixels a side."""
+    return int8_images(lab, {"image_size": size, "pixels": False}, how.images)  # type: ignore[typeddict-item]
 
 
 def write(alone: AnyNetwork, folder: Path, name: str, lab: Lab, size: int, how: Quantisation,
@@ -95,7 +78,8 @@ class Opened:
     """ONNX files as networks that are judged together."""
 
     def __init__(self, paths: Sequence[Path]):
-        self._logits: List[Logits] = [onnx_file.load(path) for path in paths]
+        about: Any = {"pixels": False}
+        self._logits: List[Logits] = [onnx_file.load(path, about) for path in paths]
 
     def __len__(self) -> int:
         return len(self._logits)
@@ -135,7 +119,7 @@ def top1_of(net: AnyNetwork, archs: Sequence[Arch], size: int, lab: Lab, how: Qu
     found = np.zeros(len(archs))
     mine = range(comm.rank, len(archs), comm.size)
     with tempfile.TemporaryDirectory() as folder:
-        images = calibration_images(lab, size, how.images)
+        images = calibration_images(own, size, how)
         made = [write(own.calibrated(net, archs[i], size), Path(folder), str(i), lab, size, how, images)
                 for i in mine]
         for i, result in zip(mine, judged([files.int8 for files in made], own, size, "valid")):

@@ -147,6 +147,13 @@ def latency_text(asked: Row) -> str:
     return f"{runtime}, {setting['precision']}, {threads} of {setting['processor']}"
 
 
+def int8_arguments(asked: Row) -> str:
+    """What makes an export the int8 file that the search judged; "" where it judged none."""
+    if "int8" not in asked:
+        return ""
+    return f" --int8 --calibrate {asked['int8']['calibrate']} --calibration-images {asked['int8']['images']}"
+
+
 def commands(number: int, row: Row, asked: Row) -> str:
     """Command lines that evaluate, fine-tune and export one subnet of the front.
 
@@ -161,4 +168,4 @@ def commands(number: int, row: Row, asked: Row) -> str:
         f"python runners/finetune.py {chosen} --save subnet-{number}.h5",
         f"python runners/export.py {chosen} --image-size {asked['image_size']} "
         f"--format onnx --output subnet-{number}.onnx"
-        + (f" --fold --int8 --calibrate {asked['int8']['calibrate']}" if "int8" in asked else "")])
+        + int8_arguments(asked)])

@@ -101,11 +101,13 @@ def test_a_table_of_another_precision_is_refused(weights, tmp_path):
     assert "for precision=float32, not precision=int8" in last
 
 
-def test_too_many_calibration_images_are_an_error(weights, tmp_path):
+@pytest.mark.parametrize("count, complaint", [(15, "15 calibration images are too few"),
+                                              (5000, "training images")])
+def test_a_number_of_calibration_images_that_cannot_be_is_an_error(weights, tmp_path, count, complaint):
     needs_onnx()
-    done = search(weights, tmp_path, "--calibration-images", 1000)
+    done = search(weights, tmp_path, "--calibration-images", count)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith("error: ") and "data.calibration_images" in last
+    assert done.returncode == 2 and last.startswith("error: ") and complaint in last
 
 
 def test_without_onnxruntime_the_command_that_installs_it_is_named(weights, tmp_path):

@@ -80,7 +80,7 @@ def fronts(record: Record) -> str:
     return "\n\n".join([
         "## Searched for float32 and for int8", benchmark_facts(record),
         f"Two searches of one supernet (recipe `{asked['recipe']}`, `{asked['space']}`, "
-        f"{asked['image_size']} pixels), {asked['count']} subnets each, for\nmost top-1 at least milliseconds "
+        f"{asked['image_size']} pixels), {asked['count']} subnets each, for\nmost top-1 at least ms "
         "in onnxruntime on one thread. The first judges float32 networks by a latency table of\nfloat32; the "
         "second judges each as the int8 file that it becomes, by one of int8. "
         f"\"float32, quantised\" are the first one's subnets as int8\nfiles. Chosen on "
