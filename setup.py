@@ -1,6 +1,10 @@
-"""Puts the recipes of args/ into the wheel, as nnabla_ofa/args. All else is in pyproject.toml."""
+"""Puts the recipes of args/ and the scripts of deploy/ into the wheel, as parts of nnabla_ofa.
+
+All else is in pyproject.toml.
+"""
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages(include=["nnabla_ofa", "nnabla_ofa.*"]), "nnabla_ofa.args"],
-      package_dir={"nnabla_ofa.args": "args"})
+setup(packages=[*find_packages(include=["nnabla_ofa", "nnabla_ofa.*"]), "nnabla_ofa.args",
+                "nnabla_ofa.deploy"],
+      package_dir={"nnabla_ofa.args": "args", "nnabla_ofa.deploy": "deploy"})

@@ -235,3 +235,14 @@ def test_memory_beside_the_better_pytorch():
     text = step_tables.memory_table({"results": found + old})
     assert "| resnet18 | 300 | 600 | 2.00 |" in text and "| xception | 500 | 400 | 0.80 **missed** |" in text
     assert "| big: Xception at 128 px, full width | 1 | - | - |" in text
+
+
+def test_deployment_is_measured_in_every_runtime_and_precision():
+    pytest.importorskip("onnxruntime.quantization", reason="requirements-onnx.txt")
+    pytest.importorskip("nnabla.utils.converter.onnx", reason="requirements-onnx.txt")
+    import deploy
+    net = Network.create(Xception(width_mult=0.02, classes=4, middle_blocks=1, stem_stride=1), "K3_E1_D1")
+    row = deploy.of_network(net, 12, 1)
+    assert row["macs"] == net.cost(None, 12).macs
+    assert all(row[f"{key}_ms_{threads}"] > 0 for key in ("ours", "float32", "int8") for threads in (1, 2))
+    assert row["float32_bytes"] > 0 and row["int8_bytes"] > 0

@@ -71,7 +71,7 @@ def test_converter_is_of_the_same_nnabla_and_onnx_of_every_python():
     for python in ("3.8", "3.9", "3.10"):
         onnx = pins("requirements-onnx.txt", python)
         assert onnx["nnabla-converter"] == pins("requirements.txt", python)["nnabla"]
-        assert onnx.keys() == {"nnabla-converter", "onnx", "onnxruntime"}
+        assert onnx.keys() == {"nnabla-converter", "onnx", "onnxruntime", "sympy", "mpmath"}
 
 
 def test_installed_versions_are_the_pinned_ones():
@@ -89,7 +89,8 @@ def test_installed_versions_are_the_pinned_ones():
 
 EXTRAS = {"": ("requirements.txt", "requirements-1.28.txt"), "onnx": ("requirements-onnx.txt",),
           "dali": ("requirements-dali.txt",), "mpi": ("requirements-mpi.txt",),
-          "cuda": ("requirements-cuda.txt",), "test": ("requirements-dev.txt",),
+          "openvino": ("requirements-openvino.txt",), "cuda": ("requirements-cuda.txt",),
+          "test": ("requirements-dev.txt",),
           "docs": ("requirements-docs.txt",)}
 # Where an import has another name than what is installed.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "jinja2": "Jinja2", "nnabla_ext": "nnabla",
@@ -133,7 +134,7 @@ def test_whatever_is_imported_is_asked_for():
     names += [node.module for tree in trees for node in ast.walk(tree)
               if isinstance(node, ast.ImportFrom) and not node.level]
     imported = {name.split(".")[0] for name in names} - sys.stdlib_module_names
-    asked = set().union(*(ranges(extra) for extra in ("", "onnx", "dali", "mpi", "cuda")))
+    asked = set().union(*(ranges(extra) for extra in ("", "onnx", "openvino", "dali", "mpi", "cuda")))
     assert {"nnabla", "numpy", "cv2"} <= imported
     assert {DISTRIBUTIONS.get(name, name) for name in imported} - asked == set()
 
@@ -146,7 +147,7 @@ def wheel(tmp_path_factory):
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "setup.py", "README.md"):
         shutil.copy(str(ROOT / name), str(source))
-    for name in ("nnabla_ofa", "args"):
+    for name in ("nnabla_ofa", "args", "deploy"):
         shutil.copytree(str(ROOT / name), str(source / name), ignore=shutil.ignore_patterns("__pycache__"))
     pip("wheel", "--no-build-isolation", "--wheel-dir", out, source)
     [path] = out.glob("*.whl")
@@ -178,9 +179,10 @@ def elsewhere(wheel, tmp_path_factory):
 def test_wheel_has_all_that_the_package_reads(wheel):
     files = {name for name in zipfile.ZipFile(str(wheel)).namelist() if ".dist-info/" not in name}
     tree = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("nnabla_ofa/**/*") if path.is_file()
-            and not {"__pycache__", "args"} & set(path.parts)}
+            and not {"__pycache__", "args", "deploy"} & set(path.parts)}
     recipes = {f"nnabla_ofa/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("args/*.y*ml")}
-    assert files == tree | recipes
+    scripts = {f"nnabla_ofa/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("deploy/*.py")}
+    assert files == tree | recipes | scripts
     assert {"nnabla_ofa/args/defaults.yml", "nnabla_ofa/kernels/kernels.c", "nnabla_ofa/py.typed"} <= files
 
 

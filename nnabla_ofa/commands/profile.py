@@ -1,19 +1,26 @@
-"""What subnets cost: parameters, MACs, activations, and latency on this device.
+"""What subnets cost: parameters, MACs, activations, and latency on this device or another.
 
     python runners/profile.py --weights W --subnet "XP1 7x7 3" --subnet "XP0.6 3x3 1" --image-size 20 28
     python runners/profile.py --weights W --random 5 --latency --batch-size 1 --threads 1
     python runners/profile.py --weights W --build-table latency.json --check-table --image-size 28
     python runners/profile.py --weights W --random 1000 --table latency.json --save costs.csv
+
+Of onnxruntime, as exported networks run; for another device in two steps:
+
+    python runners/profile.py --weights W --build-table int8.json --runtime onnxruntime --int8
+    python runners/profile.py --weights W --write-operations pieces --int8
+    python deploy/measure.py pieces --threads 4            # on the device; pieces/table.json is the table
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -22,6 +29,7 @@ from ..cost.latency import LatencyTable
 from ..cost.noise import slowdown
 from ..cost.timing import Setting
 from ..errors import OfaError
+from ..experiment import operation_files
 from ..experiment.command import Command
 from ..experiment.listing import Row, print_table, require_form, save
 from ..experiment.options import Options as CommonOptions
@@ -42,6 +50,7 @@ from ..model.network import require_elastic
 from ..nets import Arch, Fixed
 from ..system import records
 from ..system.comm import Communicator
+from ..system.files import write_atomically
 from ..system.machine import describe_run
 
 SHOWN = 40  # rows that are printed
@@ -68,6 +77,20 @@ class Options(CommonOptions):
     batch_size: int = 1
     threads: Optional[int] = None
     rounds: int = timing.ROUNDS
+    runtime: str = "nnabla"
+    int8: bool = False
+    provider: str = operation_files.PROVIDER
+    write_operations: Optional[Path] = None
+
+    @property
+    def precision(self) -> str:
+        """Of what onnxruntime computes."""
+        return "int8" if self.int8 else "float32"
+
+    def pieces(self, sizes: Sequence[int], archs: Sequence[Arch] = ()) -> operation_files.Pieces:
+        """What is measured of onnxruntime."""
+        return operation_files.Pieces(tuple(sizes), self.precision, self.batch_size, self.check_table,
+                                      tuple(archs))
 
 
 def network(options: Options) -> Tuple[AnyNetwork, Sequence[int]]:
@@ -100,6 +123,17 @@ def native_size(net: AnyNetwork) -> int:
     return net.config.entry.image_size if isinstance(net.config, Fixed) else 224
 
 
+def measured_by_onnxruntime(options: Options, net: AnyNetwork, archs: Sequence[Arch], size: int
+                            ) -> Dict[str, List[float]]:
+    """Columns of latencies of the exported networks, and of the bytes of their files."""
+    with tempfile.TemporaryDirectory() as folder:
+        operation_files.write(net, folder, options.pieces([size], archs), {})
+        operation_files.measure(folder, options.threads or 1, options.provider, options.rounds)
+        rows = operation_files.milliseconds(folder, size)
+    columns = {"latency_ms": "median_ms", "latency_iqr_ms": "iqr_ms", "bytes": "bytes"}
+    return {column: [row[key] for row in rows] for column, key in columns.items()}
+
+
 def measured(net: AnyNetwork, archs: Sequence[Arch], size: int, setting: Setting, rounds: int
              ) -> Dict[str, List[float]]:
     """Columns of measured latencies."""
@@ -115,7 +149,9 @@ def rows_of(options: Options, net: AnyNetwork, sizes: Sequence[int], archs: Sequ
     rows: List[Row] = []
     for size in sizes:
         columns = {name: values.tolist() for name, values in costs_of(net, archs, size)._asdict().items()}
-        if options.latency and setting:
+        if options.latency and options.runtime == "onnxruntime":
+            columns.update(measured_by_onnxruntime(options, net, archs, size))
+        elif options.latency and setting:
             columns.update(measured(net, archs, size, setting, options.rounds))
         if table:
             predicted = table.predict(require_elastic(net, "predict by a table"), archs, size)
@@ -138,6 +174,26 @@ def build(options: Options, net: Network, sizes: Sequence[int], setting: Setting
     print(f"latency table: {path}")
 
 
+def build_of_onnxruntime(options: Options, net: Network, sizes: Sequence[int], path: Path) -> None:
+    """Build a table of onnxruntime, from files in a folder beside it; it goes on where it was interrupted."""
+    folder = path.with_suffix("")
+    kept = operation_files.write(net, folder, options.pieces(sizes), LatencyTable.about_run(command_line()))
+    operation_files.measure(folder, options.threads or 1, options.provider, options.rounds)
+    write_atomically(path, kept.read_bytes())
+    table = LatencyTable.load(path)
+    warn(table, sizes)
+    print(f"latency table: {path} ({options.precision}, {table.setting.kernels}; its files: {folder})")
+
+
+def write_operations(options: Options, net: Network, sizes: Sequence[int], folder: Path) -> None:
+    """Write the files that a device is to measure, and say how."""
+    path = operation_files.write(net, folder, options.pieces(sizes), LatencyTable.about_run(command_line()))
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"operations: {folder} ({len(list(folder.glob('*.onnx')))} files, {size / 1e6:.1f} MB)\n"
+          f"copy it to the device and run there: python {folder.name}/measure.py {folder.name} --threads N\n"
+          f"then copy {path} back: it is the latency table")
+
+
 def warn(table: LatencyTable, sizes: Sequence[int]) -> None:
     """Say where a table was built beside other work: a line for each image size."""
     for text in filter(None, map(table.warning, sizes)):
@@ -149,8 +205,11 @@ def check(options: Options, net: Network, sizes: Sequence[int], table: LatencyTa
     from ..reports import plots  # here: matplotlib takes a second to import
     for size in sizes:
         start = time.time()
-        found = table.check(net, size, options.rounds)
-        table.save(table.source)
+        if table.setting.runtime == "nnabla":
+            found = table.check(net, size, options.rounds)
+            table.save(table.source)
+        else:  # the device has measured whole networks, too
+            found = table.checked(size)
         if options.records:
             kept = record(net, size, table, found, time.time() - start)
             print(f"record: {records.write(options.records, kept)}")
@@ -178,10 +237,16 @@ def main(options: Options, comm: Communicator) -> None:
     """Build and check a table where asked; print costs of subnets."""
     check_kernels(options, comm)
     require_form(options.save)
+    if options.int8 and options.runtime == "nnabla" and not options.write_operations:
+        raise OfaError("--int8 is of exported networks: give --runtime onnxruntime, too")
     net, sizes = network(options)
     archs = [net.arch(name) for name in options.subnet]
     archs += net.space.sample_distinct(options.random, np.random.default_rng(options.seed or 0))
     setting = setting_of(options, net)
+    if options.write_operations:
+        elastic = require_elastic(net, "write operations of")
+        write_operations(options, elastic, sizes, options.write_operations)
+        return
     table = latency_table(options, net, sizes, setting)
     if archs or not (options.build_table or options.check_table):
         archs = archs or list(dict.fromkeys([net.space.largest(), net.space.smallest()]))
@@ -192,8 +257,8 @@ def main(options: Options, comm: Communicator) -> None:
 
 
 def setting_of(options: Options, net: AnyNetwork) -> Optional[Setting]:
-    """What latencies are measured for, where any are; the fused functions then have its threads."""
-    if not (options.latency or options.build_table or options.check_table):
+    """What NNabla's latencies are measured for, where any are; the fused functions then have its threads."""
+    if options.runtime != "nnabla" or not (options.latency or options.build_table or options.check_table):
         return None
     plain = not net.mode(batch_stat=False).fast
     setting = Setting.here(net, options.threads or (1 if plain else default_threads()), options.batch_size)
@@ -207,13 +272,18 @@ def latency_table(options: Options, net: AnyNetwork, sizes: Sequence[int], setti
     path = options.table or options.build_table
     if options.check_table and not path:
         raise OfaError("--check-table needs --table FILE or --build-table FILE")
-    if options.build_table and setting:
+    if options.build_table and options.runtime == "onnxruntime":
+        elastic = require_elastic(net, "build a table of")
+        build_of_onnxruntime(options, elastic, sizes, options.build_table)
+    elif options.build_table and setting:
         build(options, require_elastic(net, "build a table of"), sizes, setting, options.build_table)
     table = LatencyTable.load(path) if path else None
     if options.table and table:
         warn(table, sizes)
-    if options.check_table and table and setting:
-        check(options, require_elastic(net, "check a table on"), sizes, table.require(**asdict(setting)))
+    if options.check_table and table:
+        asked: Dict[str, Any] = {"runtime": options.runtime, "precision": options.precision}
+        asked.update(asdict(setting) if setting else {})
+        check(options, require_elastic(net, "check a table on"), sizes, table.require(**asked))
     return table
 
 
@@ -238,7 +308,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--records", type=Path, metavar="FOLDER", help="where a record of that error goes")
     parser.add_argument("--batch-size", type=at_least(1), default=1)
     parser.add_argument("--threads", type=at_least(1),
-                        help="of the fused CPU functions (default: the cores)")
+                        help="of the fused CPU functions (default: the cores), or of onnxruntime (default 1)")
+    parser.add_argument("--runtime", choices=("nnabla", "onnxruntime"), default="nnabla",
+                        help="what latencies are of; onnxruntime: of networks as they are exported")
+    parser.add_argument("--int8", action="store_true", help="of onnxruntime: quantised")
+    parser.add_argument("--provider", default=operation_files.PROVIDER, metavar="NAME",
+                        help=f"of onnxruntime (default: {operation_files.PROVIDER})")
+    parser.add_argument("--write-operations", type=Path, metavar="FOLDER",
+                        help="for deploy/measure.py on another device: every operation of the space as ONNX "
+                             "file, with --check-table also what a table's error is measured on")
     parser.add_argument("--rounds", type=at_least(1), default=timing.ROUNDS, help="measurements of each")
 
 

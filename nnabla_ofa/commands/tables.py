@@ -20,6 +20,7 @@ from ..reports.pages import (
     ablations,
     agreement,
     baselines,
+    deploy,
     headline,
     index,
     loader,
@@ -43,7 +44,7 @@ RESULTS = ROOT / "results" if CHECKOUT else Path("results")
 PUBLISHED = ROOT / "results/published/ofa_xception.csv"
 # In the order of the index.
 MODULES: Tuple[PageModule, ...] = (
-    recipes, search, agreement, ranking, ablations, speed, loader, reliability, ranks)
+    recipes, search, deploy, agreement, ranking, ablations, speed, loader, reliability, ranks)
 
 
 @dataclass(frozen=True)

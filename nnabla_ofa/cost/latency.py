@@ -1,10 +1,14 @@
-"""Latency on this device: each convolution of a space is measured once, any subnet predicted by a sum.
+"""Latency on a device: each operation of a space is measured once, any subnet predicted by a sum.
 
-A table holds the times of every convolution (with its BN) that the subnets of a space are made of, and
-of a few whole networks. All are timed in turn, one call each a round, in a new order every round. A
-drift of the machine then falls on all alike, and a convolution finds its weights as cold as in a network.
+A table holds the times of every operation that the subnets of a space are made of, and of a few whole
+networks. All are timed in turn, one call each a round, in a new order every round. A drift of the machine
+then falls on all alike, and an operation finds its weights as cold as in a network.
 
-    latency of a subnet = sum of its convolutions' medians + overhead
+    latency of a subnet = sum of its operations' medians + overhead
+
+An operation is a convolution with its BN ("part"), or a whole block ("block"): onnxruntime computes additions
+and activations together with the convolutions of a block, so that a block is the smaller sum of its parts.
+NNabla's functions are timed here; tables of onnxruntime are filled by deploy/measure.py, on any device.
 
 A reference operation is timed before the first round and after each (noise.py). It corrects nothing: where
 its times tell of other work on the machine, a warning says so when the table is built and when it serves.
@@ -19,7 +23,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -44,7 +48,7 @@ from .timing import (
     operation_call,
 )
 
-VERSION = 2        # of the file; 1 has no reference operation
+VERSION = 3        # of the file; 1 has no reference operation, 2 is of NNabla alone
 REFERENCES = 8     # whole networks beside the operations
 CHECKED = 50       # other ones that the table's error is measured on
 Json = Dict[str, Any]
@@ -74,6 +78,18 @@ def key(layer: Layer, side: int) -> str:
     return f"{signature(layer)} on {side}"
 
 
+def timed(layer: Layer, side: int, unit: str) -> Sequence[Tuple[Layer, int]]:
+    """What a table has the times of, of one layer of a network; see `LatencyTable.unit`.
+
+    Args:
+        layer: The layer. One without parameters is part of the overhead.
+        side: Of its input, in pixels.
+        unit: "part" or "block".
+    """
+    parts = layer.parts_on(side)
+    return ((layer, side),) if parts and unit == "block" else parts
+
+
 @dataclass
 class LatencyTable:
     """Latencies of one network's subnets in one setting.
@@ -84,6 +100,7 @@ class LatencyTable:
         about: How they were measured: command, commit, versions, machine, date.
         sizes: Image size in pixels -> what was measured there.
         source: The table's file, for messages.
+        unit: What an operation is: a "part" of a layer that owns parameters, or a whole "block".
     """
 
     setting: Setting
@@ -91,6 +108,7 @@ class LatencyTable:
     about: Json
     sizes: Dict[int, Times] = field(default_factory=dict)
     source: str = "this table"
+    unit: str = "part"
 
     def __post_init__(self) -> None:
         self._totals: Dict[Tuple[Config, Space, int], Totals] = {}
@@ -186,6 +204,14 @@ class LatencyTable:
         self._times(image_size).check = found
         return found
 
+    def checked(self, image_size: int) -> Json:
+        """What `check` found, or deploy/measure.py on its device; OfaError where neither was asked to."""
+        found = self._times(image_size).check
+        if not found:
+            raise OfaError(f"{self.source} has no networks to check it on: write its operations with "
+                           "--check-table in another folder, and measure that")
+        return {**agreement(found["predicted_ms"], found["measured_ms"])._asdict(), **found}
+
     def spread(self, image_size: int) -> float:
         """How unquiet the machine was: the median of the whole networks' interquartile range / median.
 
@@ -212,7 +238,7 @@ class LatencyTable:
         medians = {name: median(samples) for name, samples in times.operations.items()}
 
         def value_of(layer: Layer, side: int) -> List[float]:
-            names = [key(*part) for part in layer.parts_on(side)]
+            names = [key(*part) for part in timed(layer, side, self.unit)]
             for name in names:
                 if name not in medians:
                     raise OfaError(f"{self.source} is of another network or space ({self.network['space']}): "
@@ -233,10 +259,14 @@ class LatencyTable:
             command: The command line that measures them.
             source: The file that the table will be.
         """
-        about = {name: value for name, value in describe_run(command, 0).items()
-                 if name in ("command", "commit", "versions", "machine", "date")}
         network = {"config": asdict(net.config), "space": str(net.space)}
-        return cls(setting, json.loads(json.dumps(network)), about, source=source)  # as a file has it
+        return cls(setting, json.loads(json.dumps(network)), cls.about_run(command), source=source)  # as read
+
+    @staticmethod
+    def about_run(command: str) -> Json:
+        """What a table says of how it came about. command: the command line."""
+        return {name: value for name, value in describe_run(command, 0).items()
+                if name in ("command", "commit", "versions", "machine", "date")}
 
     def save(self, path: Location) -> None:
         """Write the table as JSON, whole or not at all; medians and quartiles are there to be read."""
@@ -245,7 +275,7 @@ class LatencyTable:
                         "networks": _rows(times.networks)}
                  for size, times in self.sizes.items()}
         content = {"kind": "latency table", "version": VERSION, "setting": asdict(self.setting),
-                   "network": self.network, "about": self.about, "image_sizes": sizes}
+                   "unit": self.unit, "network": self.network, "about": self.about, "image_sizes": sizes}
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
     @classmethod
@@ -258,6 +288,9 @@ class LatencyTable:
             if content.get("version", 1) > VERSION:
                 raise OfaError(f"{path} is a latency table of a newer nnabla_ofa (its version is "
                                f"{content['version']}, here {VERSION}): update nnabla_ofa")
+            if not content["setting"]["processor"]:
+                raise OfaError(f"{path} is not measured yet: run deploy/measure.py on its folder, on the "
+                               "device")
             sizes = {int(size): Times(_samples(kept["operations"]), _samples(kept["networks"]),
                                       kept["overhead_ms"], kept["check"],
                                      *_samples(kept.get("reference", [])).values())
@@ -266,8 +299,11 @@ class LatencyTable:
                        and isinstance(times.check or {}, dict)
                        and abs(times.overhead_ms or 0) < math.inf for times in sizes.values()):
                 raise ValueError("overhead_ms is no finite number, or check no description")
+            unit = content.get("unit", "part")
+            if unit not in ("part", "block"):
+                raise ValueError(f"its unit is {unit}")
             return cls(Setting(**content["setting"]), content["network"], content["about"], sizes,
-                       str(path))
+                       str(path), unit)
         except OfaError:
             raise
         except OSError as error:
@@ -290,11 +326,13 @@ def _reference(samples: List[float]) -> List[Json]:
 
 
 def _samples(rows: List[Mapping[str, Any]]) -> Samples:
-    """The samples of such rows; ValueError if they are no positive milliseconds."""
+    """The samples of such rows, those that have any; ValueError if they are no positive milliseconds."""
     found: Samples = {}
     for row in rows:
         samples = row["samples_ms"]
-        if not samples or not all(isinstance(ms, float) and 0 < ms < math.inf for ms in samples):
+        if not samples:  # its turn has not come yet
+            continue
+        if not all(isinstance(ms, float) and 0 < ms < math.inf for ms in samples):
             raise ValueError(f"samples_ms holds {samples}")
         found[str(row["name"])] = samples
     return found

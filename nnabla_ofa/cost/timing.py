@@ -29,11 +29,13 @@ class Setting:
     """What a latency holds for.
 
     Args:
-        device: NNabla's back end, such as "cpu" or "cudnn".
+        device: NNabla's back end, such as "cpu" or "cudnn", or onnxruntime's provider.
         processor: Model of the CPU or GPU.
-        threads: Of the fused CPU functions.
+        threads: Of the fused CPU functions, or of onnxruntime.
         batch_size: Images at a time.
-        kernels: "fast" (fused CPU functions) or "nnabla" (its own).
+        kernels: "fast" (fused CPU functions) or "nnabla" (its own), or the version of onnxruntime.
+        runtime: What computes, "nnabla" or "onnxruntime".
+        precision: "float32" or "int8"; the latter only of onnxruntime.
     """
 
     device: str
@@ -41,6 +43,8 @@ class Setting:
     threads: int
     batch_size: int
     kernels: str
+    runtime: str = "nnabla"
+    precision: str = "float32"
 
     @classmethod
     def here(cls, net: AnyNetwork, threads: int, batch_size: int) -> "Setting":

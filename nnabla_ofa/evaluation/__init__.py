@@ -6,6 +6,6 @@ not known yet, cache.py is its file, statistics.py compares figures.
 
 from .evaluations import Evaluations
 from .images import Images
-from .judge import Result, calibrate, evaluate_archs, score
+from .judge import Judged, Result, calibrate, evaluate_archs, judge, score
 
-__all__ = ["Evaluations", "Images", "Result", "calibrate", "evaluate_archs", "score"]
+__all__ = ["Evaluations", "Images", "Judged", "Result", "calibrate", "evaluate_archs", "judge", "score"]

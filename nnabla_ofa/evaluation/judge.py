@@ -9,11 +9,11 @@ gives the same figures.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
-from ..model import AnyNetwork, Population
+from ..model import AnyNetwork
 from ..model.population import Batch
 from ..nets import Arch
 from ..system.comm import Communicator, Single
@@ -79,12 +79,22 @@ def calibrate(net: AnyNetwork, batches: Iterable[Batch], total: int, comm: Commu
     net.adopt_statistics(population.statistics(0), arch)
 
 
-def judge(population: Population, batches: Iterable[Labelled], total: int,
+class Judged(Protocol):
+    """Networks that are judged together: a `model.Population`, or files that other programs run."""
+
+    def __len__(self) -> int:
+        """How many they are."""
+
+    def logits(self, images: np.ndarray) -> Sequence[np.ndarray]:
+        """Of each, (N, classes); images (N, 3, H, W) float32."""
+
+
+def judge(population: Judged, batches: Iterable[Labelled], total: int,
           comm: Communicator = Single()) -> List[Result]:
-    """Loss, top-1 and top-5 of each subnet; each batch is decoded once for all of them.
+    """Loss, top-1 and top-5 of each network; each batch is decoded once for all of them.
 
     Args:
-        population: The subnets, calibrated.
+        population: The networks, calibrated.
         batches: This rank's, as `Images.batches` numbers them.
         total: The number over all ranks.
         comm: The ranks.

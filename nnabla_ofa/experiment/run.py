@@ -39,6 +39,7 @@ from ..training.settings import Stage
 from ..training.step import Teacher
 from .identity import identity, trained_as, unknown
 from .lab import Lab
+from .quantised import Quantisation, top1_of
 from .recipe import Recipe
 from .shrinking import new_network, taken_up, widened
 from .teachers import frozen, load_teacher
@@ -316,16 +317,23 @@ class Run:
         return record
 
     @contextmanager
-    def evaluations(self, net: AnyNetwork) -> Iterator[Evaluations]:
-        """Top-1 of subnets of `net` on the held-out images, each measured once; holds the folder."""
+    def evaluations(self, net: AnyNetwork, int8: Optional[Quantisation] = None) -> Iterator[Evaluations]:
+        """Top-1 of subnets of `net` on the held-out images, each measured once; holds the folder.
+
+        int8: How they are quantised before they are judged; None: they are not.
+        """
         lab = self.lab
         data = {key: value for key, value in self.recipe.settings()["data"].items()
                 if key not in ("source", "workers", "image_sizes", "valid_sizes")}
         identity = {**network_identity(net), "seed": lab.seed, "data": data,
-                    "batch_size": self.recipe.train.batch_size, **lab.fingerprint()}
+                    "batch_size": self.recipe.train.batch_size, **lab.fingerprint(),
+                    **(int8.identity() if int8 else {})}
 
         def measure(archs: Sequence[Arch], image_size: int) -> List[float]:
-            self.say(f"evaluating {len(archs)} subnets on the held-out images at {image_size} pixels")
+            self.say(f"evaluating {len(archs)} subnets on the held-out images at {image_size} pixels"
+                     + ", quantised" * bool(int8))
+            if int8:
+                return top1_of(net, archs, image_size, lab, int8)
             return [result.top1 for result in lab.judge(net, archs, image_size, on="valid")]
 
         with lock(self.output / "search", lab.comm):

@@ -10,6 +10,7 @@ from ..model import AnyNetwork
 from ..system.files import Location
 
 INPUT, OUTPUT = "x", "y"                         # names in a graph
+OPSETS = (13, 17)                                # of ONNX: for every runtime since 2020, for newer ones
 Logits = Callable[[np.ndarray], np.ndarray]      # images (N, 3, H, W) float32 -> logits (N, classes)
 
 
@@ -19,8 +20,9 @@ class About(TypedDict):
     arch: the subnet's name. net: its configuration, without what is as by default. classes: their names.
     image_size: pixels a side. mean, std: of the normalisation, RGB. valid_resize: short side of an
     image / side of the square that is cut out of it. bn_folded: whether BN is in the convolutions.
-    batch_size: the only number of images at a time; None: any. input, output: in words. versions: of
-    what wrote the file.
+    batch_size: the only number of images at a time; None: any. opset: of ONNX. pixels: whether the graph
+    takes uint8 and normalises itself. data_licence: of the images that the network learned from. input,
+    output: in words. versions: of what wrote the file.
     """
 
     arch: str
@@ -32,6 +34,9 @@ class About(TypedDict):
     valid_resize: float
     bn_folded: bool
     batch_size: Optional[int]
+    opset: int
+    pixels: bool
+    data_licence: str
     input: str
     output: str
     versions: Dict[str, str]
@@ -69,10 +74,18 @@ class Usage(Protocol):
 
 
 class Format(NamedTuple):
-    """A file format. suffix: of its files' names. graph: whether it has one; else weights alone."""
+    """A file format.
+
+    suffix: of its files' names. graph: whether it has one; else weights alone. others: what else reads the
+    file, of what is installed. batch_size: where nobody says; None: any number of images. notes: lines about
+    the file that `save` has just written.
+    """
 
     suffix: str
     save: Save
     load: Load
-    usage: Usage
+    usage: Optional[Usage]
     graph: bool = True
+    others: Callable[[], Dict[str, Load]] = dict
+    batch_size: Optional[int] = None
+    notes: Callable[[Location, About], List[str]] = lambda path, about: []

@@ -2,6 +2,7 @@
 
     nnp           NNabla's exchange format (nnp.py)
     onnx          everybody's (onnx_file.py)
+    nnb, c        for Sony's nnabla-c-runtime, on microcontrollers (c_runtime.py)
     nnabla-nas    its checkpoints (nnabla_nas.py): weights, and no graph
     once-for-all  PyTorch files of its families (torch_export.py), again weights alone
     torch         PyTorch files of the zoo's networks (torch_export.py), too
@@ -12,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -22,14 +23,16 @@ from ..evaluation import Images
 from ..model import AnyNetwork
 from ..system.files import Location, write_atomically
 from ..system.machine import versions
-from . import nnabla_nas, nnp, onnx_file, torch_export
-from .exchange import INPUT, OUTPUT, About, Format, Logits
+from . import c_runtime, nnabla_nas, nnp, onnx_file, torch_export
+from .exchange import INPUT, OPSETS, OUTPUT, About, Format, Logits
 
 TOLERANCE = 1e-4  # of the largest logit; float32 in another order of sums is about 1e-6
 
 FORMATS: Dict[str, Format] = {
     "nnp": Format(".nnp", nnp.save, nnp.load, nnp.usage),
-    "onnx": Format(".onnx", onnx_file.save, onnx_file.load, onnx_file.usage),
+    "onnx": Format(".onnx", onnx_file.save, onnx_file.load, onnx_file.usage, others=onnx_file.others),
+    "nnb": Format(".nnb", c_runtime.save_nnb, c_runtime.load, None, batch_size=1, notes=c_runtime.notes),
+    "c": Format(".zip", c_runtime.save_c, c_runtime.load, None, batch_size=1, notes=c_runtime.notes),
     "nnabla-nas": Format(".h5", nnabla_nas.save, nnabla_nas.loaded_logits, nnabla_nas.usage, graph=False),
     "once-for-all": Format(".pth", torch_export.save_once_for_all, torch_export.loaded_logits,
                            torch_export.usage, graph=False),
@@ -37,7 +40,8 @@ FORMATS: Dict[str, Format] = {
                     graph=False)}
 
 
-def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] = None) -> None:
+def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] = None,
+          opset: int = OPSETS[0], pixels: bool = False) -> None:
     """OfaError if such a file cannot be written, whatever the network.
 
     Args:
@@ -45,6 +49,8 @@ def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] =
         path: The file; its name has to have the format's suffix.
         fold: As of `exchange.Save`.
         batch_size: As of `exchange.Save`.
+        opset: As of `exchange.About`.
+        pixels: As of `exchange.About`.
     """
     if path.suffix != FORMATS[form].suffix:
         raise OfaError(f"--output {path}: the name of a file of format {form} ends in {FORMATS[form].suffix}")
@@ -57,10 +63,13 @@ def check(form: str, path: Path, fold: bool = False, batch_size: Optional[int] =
                        "out --fold and --batch-size")
     if form == "onnx":
         onnx_file.packages()
+    elif pixels or opset != OPSETS[0]:
+        raise OfaError(f"--normalise and --opset are of --format onnx, not of {form}: leave them out")
 
 
 def describe(net: AnyNetwork, classes: Sequence[str], augment: Augment, size: int, fold: bool = False,
-             batch_size: Optional[int] = None) -> About:
+             batch_size: Optional[int] = None, opset: int = OPSETS[0], pixels: bool = False,
+             data_licence: str = "") -> About:
     """What a file is to say of itself.
 
     Args:
@@ -70,14 +79,17 @@ def describe(net: AnyNetwork, classes: Sequence[str], augment: Augment, size: in
         size: Pixels a side.
         fold: As of `exchange.Save`.
         batch_size: As of `exchange.Save`.
+        opset, pixels, data_licence: As of `exchange.About`.
     """
+    values = ("uint8", "of 0 to 255") if pixels else ("float32", "(pixel / 255 - mean) / std")
     settings = {f.name: getattr(net.config, f.name) for f in fields(net.config)
                 if getattr(net.config, f.name) != f.default or f.name == "family"}
     return {"arch": str(net.space.largest()), "net": settings, "classes": list(classes),
             "image_size": size, "mean": list(augment.mean), "std": list(augment.std),
             "valid_resize": augment.valid_resize, "bn_folded": fold, "batch_size": batch_size,
-            "input": f"{INPUT}: float32 ({batch_size or 'N'}, 3, {size}, {size}), RGB, (pixel / 255 - mean) "
-                     "/ std; of an image the centre square of short side / valid_resize, resized",
+            "opset": opset, "pixels": pixels, "data_licence": data_licence,
+            "input": f"{INPUT}: {values[0]} ({batch_size or 'N'}, 3, {size}, {size}), RGB, {values[1]}; "
+                     "of an image the centre square of short side / valid_resize, resized",
             "output": f"{OUTPUT}: logits ({batch_size or 'N'}, {net.config.classes})",
             "versions": versions()}
 
@@ -98,7 +110,8 @@ def sample(images: Images, size: int, count: int = 64) -> np.ndarray:
     return np.concatenate([batch for _, batch, _ in chosen.batches(size)])
 
 
-def export(net: AnyNetwork, path: Location, form: str, about: About, images: np.ndarray) -> float:
+def export(net: AnyNetwork, path: Location, form: str, about: About, images: np.ndarray,
+           say: Callable[[str], None] = lambda line: None) -> float:
     """Write a stand-alone network, atomically.
 
     The file is read back before it is put in place. It must give the network's logits to TOLERANCE, with
@@ -110,6 +123,7 @@ def export(net: AnyNetwork, path: Location, form: str, about: About, images: np.
         form: One of FORMATS.
         about: What the file is to say of itself, of `describe`.
         images: (N, 3, H, W) float32, to compare on.
+        say: Receives what there is to say of the file, a line at a time.
 
     Returns:
         The largest difference of a logit, relative to the largest logit.
@@ -122,7 +136,13 @@ def export(net: AnyNetwork, path: Location, form: str, about: About, images: np.
         made = Path(folder) / Path(path).name
         FORMATS[form].save(net, made, about, images.shape[-1], fold, batch_size)
         loaded = FORMATS[form].load(made, about)
-        difference = compare(net.logits(images), in_batches(loaded, images, batch_size), path)
+        expected = net.logits(images)
+        difference = compare(expected, in_batches(loaded, images, batch_size), path)
+        for name, load in FORMATS[form].others().items():
+            found = in_batches(load(made, about), images, batch_size)
+            difference = max(difference, compare(expected, found, f"{path} (by {name})"))
+        for line in FORMATS[form].notes(made, about):
+            say(line)
         write_atomically(path, made.read_bytes())
     return difference
 
@@ -158,20 +178,39 @@ def compare(expected: np.ndarray, found: np.ndarray, path: Location) -> float:
 
 
 def usage(path: Location, form: str, about: About) -> List[str]:
-    """Lines of Python that classify the image file IMAGE.jpg with the file of `export`.
+    """Lines of Python that classify the image file IMAGE.jpg with the file of `export`, if Python reads it.
 
     Args:
         path: The file.
         form: One of FORMATS.
         about: What the file says of itself.
     """
-    imports, opening, run = FORMATS[form].usage(str(path), about)
+    statements = FORMATS[form].usage
+    if statements is None:
+        return []
+    imports, opening, run = statements(str(path), about)
     side, cut = about["image_size"], (1 - 1 / about["valid_resize"]) / 2  # `cut`: the share off each side
     repeat = f".repeat({about['batch_size']}, 0)" if about["batch_size"] else ""
+    values = (["x = np.asarray(x)"] if about["pixels"] else
+              [f"x = (np.float32(x) / 255 - np.float32({about['mean']})) / np.float32({about['std']})"])
     return [f"import json, numpy as np; from PIL import Image, ImageOps; {imports}", opening,
             'image = Image.open("IMAGE.jpg")',
             'if image.mode[0] == "I": image = Image.fromarray(np.uint8(np.asarray(image) >> 8))  # 16 bits',
             f'x = ImageOps.fit(image.convert("RGB"), ({side}, {side}), Image.BILINEAR, {cut:.6g})',
-            f"x = (np.float32(x) / 255 - np.float32({about['mean']})) / np.float32({about['std']})",
+            *values,
             f"x = x.transpose(2, 0, 1)[None]{repeat}",
             f"{run}; print(classes[y[0].argmax()])"]
+
+
+def put_predict(folder: Path) -> Optional[Path]:
+    """Write predict.py, a program that classifies photographs with an ONNX file of `export`, beside it.
+
+    Returns:
+        Its path; None where another program of that name stands there, which stays.
+    """
+    text = (Path(__file__).parent / "predict_script.py").read_bytes()
+    path = folder / "predict.py"
+    if path.exists() and path.read_bytes().split(b"\n")[0] != text.split(b"\n")[0]:
+        return None
+    write_atomically(path, text)
+    return path

@@ -25,13 +25,13 @@ NETWORK = "subnet"  # the name of the graph
 
 
 def save(net: AnyNetwork, path: Location, about: About, size: int, fold: bool = False,
-         batch_size: Optional[int] = None) -> None:
-    """See `exchange.Save`."""
+         batch_size: Optional[int] = None, channels: int = 3) -> None:
+    """See `exchange.Save`. channels: of the input, which for a part of a network is no image."""
     from nnabla.utils import save as nnabla_save
     single = batch_size or 1
     copy = net.fold_bn() if fold else net.extract()
     copy.kernels = "nnabla"
-    x = nn.Variable((single, 3, size, size))
+    x = nn.Variable((single, channels, size, size))
     y, = copy.forward(x, [copy.space.largest()], copy.mode(batch_stat=False))
     network = {"name": NETWORK, "batch_size": single, "names": {INPUT: x}, "outputs": {OUTPUT: y}}
     executor = {"name": "runtime", "network": NETWORK, "data": [INPUT], "output": [OUTPUT]}

@@ -1,14 +1,15 @@
-"""ONNX, by way of an NNP file and nnabla-converter; onnxruntime reads it back.
+"""ONNX, by way of an NNP file and nnabla-converter; onnxruntime reads it back, and OpenVINO where installed.
 
-What this needs is not part of requirements.txt: see requirements-onnx.txt.
+What this needs is not part of requirements.txt: see requirements-onnx.txt, requirements-openvino.txt.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from ..errors import OfaError
 from ..model import AnyNetwork
 from ..system.files import Location
 from . import nnp
-from .exchange import INPUT, About, Logits
+from .exchange import INPUT, OPSETS, About, Load, Logits
 from .nnp import silence
+from .onnx_graph import normalise, simplify
 
-OPSET, IR_VERSION = 13, 7  # of ONNX 1.8 (2020): old enough for every runtime
+IR_VERSIONS = {13: 7, 17: 8}  # of an opset: those of ONNX 1.8 (2020) and 1.12 (2022)
 INSTALL = "pip install --no-deps -r requirements-onnx.txt"
 
 
@@ -46,18 +48,28 @@ def packages() -> Packages:
 
 
 def save(net: AnyNetwork, path: Location, about: About, size: int, fold: bool = False,
-         batch_size: Optional[int] = None) -> None:
-    """See `exchange.Save`; `about` goes to metadata_props, values that are no text as JSON."""
+         batch_size: Optional[int] = None, channels: int = 3) -> None:
+    """See `exchange.Save`; `about` goes to metadata_props, values that are no text as JSON.
+
+    channels: as of `nnp.save`.
+    """
     use, between = packages(), Path(path).with_suffix(".nnp")
-    nnp.save(net, between, about, size, fold, batch_size or 1)
+    nnp.save(net, between, about, size, fold, batch_size or 1, channels)
     with silence():
         proto = use.reader.NnpImporter(str(between), expand_network=True, executor_index=None).execute()
-        use.writer.OnnxExporter(proto, batch_size or 1, IR_VERSION, opset=str(OPSET)).execute(str(path))
+        use.writer.OnnxExporter(proto, batch_size or 1, IR_VERSIONS[OPSETS[0]], opset=str(OPSETS[0])
+                                ).execute(str(path))
     between.unlink()
     model = use.onnx.load(str(path))
     count_padding(model, use.onnx)
+    simplify(model, use.onnx)
     if batch_size is None:
         free_batch(model, use.onnx)
+    if about["pixels"]:
+        normalise(model, use.onnx, about["mean"], about["std"])
+    if about["opset"] != OPSETS[0]:
+        model = use.onnx.version_converter.convert_version(model, about["opset"])
+        model.ir_version = IR_VERSIONS[about["opset"]]
     use.onnx.helper.set_model_props(
         model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()})
     use.onnx.checker.check_model(model, full_check=True)
@@ -84,17 +96,39 @@ def free_batch(model: Any, onnx: ModuleType) -> None:
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
     arrays = {array.name: array for array in model.graph.initializer}
-    arrays.update((node.output[0], node.attribute[0].t) for node in model.graph.node
-                  if node.op_type == "Constant")
     for array in (arrays[name] for name in shapes):
         shape = onnx.numpy_helper.to_array(array)
         array.CopyFrom(onnx.numpy_helper.from_array(np.array([-1, *shape[1:]]), array.name))
 
 
-def load(path: Location, about: Optional[About] = None) -> Logits:
+def load(path: Location, about: About) -> Logits:
     """See `exchange.Load`; onnxruntime runs the file on the CPU."""
     session = packages().onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {INPUT: images})[0]
+    return lambda images: session.run(None, {INPUT: as_input(images, about)})[0]
+
+
+def others() -> Dict[str, Load]:
+    """What else reads the file, of what is installed: name and how."""
+    return {"OpenVINO": load_openvino} if importlib.util.find_spec("openvino") else {}
+
+
+def load_openvino(path: Location, about: About) -> Logits:
+    """See `exchange.Load`; OpenVINO runs the file on the CPU, in float32 where it is float32."""
+    import openvino
+    core = openvino.Core()
+    model = core.compile_model(core.read_model(str(path)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: model(as_input(images, about))[0]
+
+
+def as_input(images: np.ndarray, about: About) -> np.ndarray:
+    """Images as a file takes them: as they are, or the uint8 that they were.
+
+    images: (N, 3, H, W) float32, normalised.
+    """
+    if not about["pixels"]:
+        return images
+    mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (about["mean"], about["std"]))
+    return np.clip(np.round((images * std + mean) * 255), 0, 255).astype(np.uint8)
 
 
 def usage(path: str, about: About) -> Tuple[str, str, str]:

@@ -32,6 +32,11 @@ def count(value: Optional[float]) -> str:
     return f"{value:g}"
 
 
+def file_size(value: float) -> str:
+    """Bytes in decimal units: "1.23 MB", "456 kB"."""
+    return f"{value / 1e6:.2f} MB" if value >= 1e6 else f"{value / 1e3:.0f} kB"
+
+
 def duration(seconds: float) -> str:
     """"42 s", "12.5 min" or "33.0 h"."""
     if seconds < 120:

@@ -32,7 +32,7 @@ KINDS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "agreement": {"results": ("subnet", "image_size", "predicted", "measured")},
     "reliability": {"results": ("what", "times", "came_out", "lost")}}
 UNITS = {"macs": "MACs", "parameters": "parameters", "latency_ms": "ms of latency"}  # of costs in rows
-FRACTIONS = ("top1", "top5", "valid_top1")
+FRACTIONS = ("top1", "top5", "valid_top1", "int8_top1", "int8_valid_top1")
 TEXTS = ("recipe", "stage", "command", "date", "subnet", "split", "when")
 NUMBERS = ("seed", "ranks", "seconds", "epoch", "lr", "loss", "images_per_second", "image_size",
            "images", "parameters", "macs") + FRACTIONS

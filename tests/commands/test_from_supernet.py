@@ -24,6 +24,7 @@ from nnabla_ofa.system.comm import Single
 from nnabla_ofa.system.machine import ROOT
 
 PAGE = ROOT / "docs/from-supernet-to-device.md"
+WEIGHTS = "runs/own/K357_E346_D234/weights.h5"  # of step 2
 STEPS = ["profile", "train", "profile", "search", "profile", "search", "finetune", "export", "predict"]
 # What makes each of them a matter of seconds.
 SIZES = ["--set", "data.image_sizes=[32]", "--set", "data.valid_sizes=[32]"]
@@ -33,12 +34,16 @@ SMALL = {"profile": ["--image-size", "32", "--rounds", "1"],
          "finetune": ["--set", "finetune.epochs=1"], "export": [], "predict": []}
 
 
-def commands():
-    """(name, arguments) of each command on the page, variables of its lines filled in."""
-    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.S)
+def commands(of_int8=False):
+    """(name, arguments) of each command on the page, variables of its lines filled in.
+
+    of_int8: Those of its last section, which is about another device; else those before it.
+    """
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8").split("## 8 ")[of_int8],
+                        flags=re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    weights, = (line[2:] for line in lines if line.startswith("W="))
-    found = [shlex.split(line.replace("$W", weights)) for line in lines if line.startswith("python")]
+    weights = WEIGHTS if of_int8 else [line[2:] for line in lines if line.startswith("W=")][0]
+    found = [shlex.split(line.replace("$W", weights)) for line in lines if line.startswith("python runners")]
     return [(re.fullmatch(r"runners/(\w+)\.py", words[1])[1], words[2:]) for words in found]
 
 
@@ -93,3 +98,14 @@ def test_the_pages_commands_lead_from_the_file_to_a_prediction(folder, capsys, m
     assert "top-1 equal" in said[7]
     lines = said[-1].splitlines()
     assert sorted(line.split("\t")[2] for line in lines) == ["a", "b", "c"]
+
+
+def test_the_commands_for_another_device_are_there():
+    """They are run in tests/experiment/test_operation_files.py and tests/search/test_int8_search.py."""
+    steps = commands(of_int8=True)
+    assert [name for name, _ in steps] == ["profile", "search"]
+    for name, arguments in steps:
+        parser = argparse.ArgumentParser()
+        command(name).add_arguments(parser)
+        assert parser.parse_args(arguments).int8
+    assert "python pieces/measure.py pieces --threads 4" in PAGE.read_text(encoding="utf-8")

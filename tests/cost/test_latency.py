@@ -44,16 +44,21 @@ OTHERS = [(ResNet20(classes=4), "C8-16_C4-32_C64"), (FAMILIES["mobilenetv3"][0],
           (FAMILIES["ofa_resnet50"][0], "D01_E0.2+0.35_W0.65+1")]
 
 
+@pytest.mark.parametrize("unit", ["part", "block"])
 @pytest.mark.parametrize("config, space", [(XCEPTION, "K35_E0.8+1_D12"), *OTHERS])
-def test_prediction_is_the_sum_of_medians_and_overhead(config, space):
+def test_prediction_is_the_sum_of_medians_and_overhead(config, space, unit):
+    def pieces(layer, side):
+        parts = layer.parts_on(side)
+        return parts if unit == "part" or not parts else [(layer, side)]
     net, rng = network(config, space), np.random.default_rng(0)
     archs = [net.space.sample(rng) for _ in range(30)]
-    names = {key(*part): None for layer, side in Operations(net, 8).all() for part in layer.parts_on(side)}
+    names = {key(*part): None for layer in Operations(net, 8).all() for part in pieces(*layer)}
     samples = {name: rng.uniform(1, 9, 5).tolist() for name in names}
     table = LatencyTable.new(net, SETTING, "", "table")
+    table.unit = unit
     table.sizes[8] = Times(samples, overhead_ms=0.25)
-    expected = [0.25 + sum(np.median(samples[key(*part)]) for layer, side in layers(net, arch, 8)
-                           for part in layer.parts_on(side)) for arch in archs]
+    expected = [0.25 + sum(np.median(samples[key(*part)]) for layer in layers(net, arch, 8)
+                           for part in pieces(*layer)) for arch in archs]
     assert np.allclose(table.predict(net, archs, 8), expected, rtol=1e-12)
 
 
@@ -174,13 +179,19 @@ def test_a_table_says_that_it_was_built_beside_other_work(tmp_path, capsys):
 
 
 def test_versions_of_the_file(tmp_path):
-    """The first one has no reference operation; what a later one means is not known."""
+    """The first has no reference operation, the second no runtime; what a later one means is not known."""
     path = tmp_path / "table.json"
     table = LatencyTable.new(network(), SETTING, "", str(path))
     table.sizes[8] = Times({"an operation": [1.5]}, {"a subnet": [1.5]}, 1.0, None, [1.0, 2.0])
     table.save(path)
     kept = json.loads(path.read_text())
-    first = {key: value for key, value in kept.items() if key != "version"}
+    second = {**{key: value for key, value in kept.items() if key != "unit"}, "version": 2}
+    for name in ("runtime", "precision"):
+        del second["setting"][name]
+    path.write_text(json.dumps(second))
+    old = LatencyTable.load(path)
+    assert old.setting == SETTING and old.unit == "part" and old.sizes == table.sizes
+    first = {key: value for key, value in second.items() if key != "version"}
     del first["image_sizes"]["8"]["reference"]
     path.write_text(json.dumps(first))
     old = LatencyTable.load(path)
@@ -197,10 +208,13 @@ def test_refusals_name_what_differs(tmp_path):
     table.sizes[8] = Times({}, overhead_ms=0.0)
     table.save(path)
     table = LatencyTable.load(path)
-    for name, other in (("threads", 2), ("batch_size", 1), ("device", "cudnn"), ("kernels", "fast")):
+    for name, other in (("threads", 2), ("batch_size", 1), ("device", "cudnn"), ("kernels", "fast"),
+                        ("runtime", "onnxruntime"), ("precision", "int8")):
         with pytest.raises(ofa.OfaError, match=f"{name}={getattr(SETTING, name)}, not {name}={other}"):
             table.require(**{name: other})
     assert table.require(**asdict(SETTING)) is table
+    with pytest.raises(ofa.OfaError, match="no networks to check it on"):
+        table.checked(8)
     table.sizes[8].networks = {"a": [4.0, 4.0, 4.0], "b": [1.0, 2.0, 3.0], "c": [4.0, 5.0, 6.0]}
     assert table.spread(8) == pytest.approx(1 / 5)
     with pytest.raises(ofa.OfaError, match="no latencies at image size 9, only at 8"):
@@ -220,7 +234,8 @@ def test_refusals_name_what_differs(tmp_path):
 @pytest.mark.parametrize("damage", [
     lambda text: text[:-20], lambda text: text.replace("latency table", "recipe"),
     lambda text: text.replace("1.5", "-1.5"), lambda text: text.replace("1.5", "NaN"),
-    lambda text: text.replace("threads", "strands"), lambda text: "[]", lambda text: ""])
+    lambda text: text.replace("threads", "strands"), lambda text: "[]", lambda text: "",
+    lambda text: text.replace('"part"', '"pixel"')])
 def test_a_damaged_file_is_refused(tmp_path, damage):
     path = tmp_path / "table.json"
     table = LatencyTable.new(network(), SETTING, "", str(path))

@@ -72,8 +72,8 @@ def images(count=7, size=16):
     return np.random.default_rng(3).standard_normal((count, 3, size, size)).astype(np.float32)
 
 
-def describe(net, fold=False, batch_size=None):
-    return export.describe(net, CLASSES, Augment(), 16, fold, batch_size)
+def describe(net, fold=False, batch_size=None, **more):
+    return export.describe(net, CLASSES, Augment(), 16, fold, batch_size, **more)
 
 
 def exported(net, path, form, fold=False, batch_size=None):
@@ -94,6 +94,66 @@ def test_file_gives_the_logits_of_the_network(tmp_path, family, form, fold, batc
     net = subnet(family)
     _, found = exported(net, tmp_path / f"a{export.FORMATS[form].suffix}", form, fold, batch_size)
     assert relative(found, net.logits(images())) < 1e-5
+
+
+@NEEDS_ONNX
+@pytest.mark.parametrize("family", SUBNETS)
+@pytest.mark.parametrize("opset, batch_size, pixels", [(17, None, False), (17, 3, True), (13, None, True)])
+def test_forms_of_onnx(tmp_path, family, opset, batch_size, pixels):
+    """Opsets, a fixed number of images, and pixels that the graph normalises."""
+    import onnx
+    net, path = subnet(family), tmp_path / "a.onnx"
+    about = describe(net, True, batch_size, opset=opset, pixels=pixels)
+    whole = np.random.default_rng(5).integers(0, 256, (7, 3, 16, 16)).astype(np.uint8)
+    x = normalise(whole.transpose(0, 2, 3, 1), Augment().mean, Augment().std)
+    export.export(net, path, "onnx", about, x)
+    model = onnx.load(str(path))
+    assert [entry.version for entry in model.opset_import] == [opset]
+    if pixels:
+        session = onnx_file.packages().onnxruntime.InferenceSession(str(path))
+        found = export.in_batches(lambda batch: session.run(None, {"x": batch})[0], whole, batch_size)
+        assert relative(found, net.logits(x)) < 1e-5
+
+
+OTHERS = onnx_file.others()
+
+
+@NEEDS_ONNX
+@pytest.mark.skipif(not OTHERS, reason="pip install --no-deps -r requirements-openvino.txt")
+@pytest.mark.parametrize("opset, batch_size", [(13, None), (13, 3), (17, None), (17, 3)])
+@pytest.mark.parametrize("family", SUBNETS)
+def test_openvino_computes_the_same(tmp_path, family, opset, batch_size):
+    net, path = subnet(family), tmp_path / "a.onnx"
+    about = describe(net, True, batch_size, opset=opset)
+    export.export(net, path, "onnx", about, images())
+    found = export.in_batches(OTHERS["OpenVINO"](path, about), images(), batch_size)
+    assert relative(found, net.logits(images())) < 1e-5
+
+
+@NEEDS_ONNX
+def test_what_another_reader_computes_wrongly_is_not_written(tmp_path, monkeypatch):
+    net, path = subnet(), tmp_path / "a.onnx"
+    zeros = {"OpenVINO": lambda path, about: lambda x: np.zeros((7, 10))}
+    wrong = export.FORMATS["onnx"]._replace(others=lambda: zeros)
+    monkeypatch.setitem(export.FORMATS, "onnx", wrong)
+    with pytest.raises(ofa.OfaError, match=r"a.onnx \(by OpenVINO\) is not written"):
+        exported(net, path, "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@NEEDS_ONNX
+def test_operations_are_those_with_int8_kernels(tmp_path):
+    """ReLU6, the hard sigmoid, means over the image and padding are one operation each."""
+    import onnx
+    kinds = set()
+    for family in SUBNETS:
+        exported(subnet(family), tmp_path / "a.onnx", "onnx", fold=True)
+        graph = onnx.load(str(tmp_path / "a.onnx")).graph
+        names = [node.name for node in graph.node]
+        assert len(set(names)) == len(names) and all(names)
+        kinds |= {node.op_type for node in graph.node}
+    assert kinds == {"Conv", "Relu", "Clip", "HardSigmoid", "Mul", "Add", "MaxPool", "AveragePool",
+                     "GlobalAveragePool", "Squeeze", "Gemm"}
 
 
 @pytest.mark.parametrize("form", ["nnp", ONNX])
@@ -203,6 +263,53 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path, monkeypatc
     with pytest.raises(ofa.OfaError, match="is not written: it would give another top-1 on [1-7] of 7"):
         exported(net, path, "nnp")
     assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("change, complaint", [(dict(opset=17), "--opset are of"),
+                                               (dict(pixels=True), "--normalise and")])
+def test_what_is_of_onnx_is_refused_elsewhere(change, complaint):
+    with pytest.raises(ofa.OfaError, match=complaint):
+        export.check("nnp", Path("a.nnp"), **change)
+
+
+@NEEDS_ONNX
+@pytest.mark.parametrize("batch_size, pixels", [(None, False), (3, True)])
+def test_predict_py_names_what_is_on_a_photograph(tmp_path, batch_size, pixels):
+    net, path = subnet(), tmp_path / "a.onnx"
+    about = {**describe(net, True, batch_size, pixels=pixels), "valid_resize": 1.0}
+    whole = np.random.default_rng(4).integers(0, 256, (16, 16, 3), np.uint8)
+    export.export(net, path, "onnx", about, normalise(whole[None], Augment().mean, Augment().std))
+    script = export.put_predict(tmp_path)
+    cv2.imwrite(str(tmp_path / "photograph.png"), whole[:, :, ::-1])
+    out = run(script, path, tmp_path / "photograph.png", "--top", "1").strip().split("\t")
+    logits = net.logits(normalise(whole[None], Augment().mean, Augment().std))[0].astype(np.float64)
+    share = np.exp(logits.max()) / np.exp(logits).sum()
+    assert out[0].endswith("photograph.png") and out[2] == CLASSES[logits.argmax()]
+    assert abs(float(out[1]) - share) < 1e-3
+
+
+@NEEDS_ONNX
+def test_predict_py_says_what_it_cannot_read(tmp_path):
+    net, path = subnet(), tmp_path / "a.onnx"
+    exported(net, path, "onnx")
+    script = export.put_predict(tmp_path)
+    (tmp_path / "short.onnx").write_bytes(path.read_bytes()[:500])
+    (tmp_path / "text.png").write_text("no image")
+    for arguments, complaint in (((tmp_path / "short.onnx", "a.png"), "short.onnx cannot be opened"),
+                                 ((path, tmp_path / "text.png"), "text.png cannot be read"),
+                                 ((path, tmp_path / "none.png"), "none.png cannot be read")):
+        done = subprocess.run([sys.executable, str(script), *map(str, arguments)], stderr=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode and not done.stdout
+        assert complaint in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_program_of_ones_own_is_not_replaced(tmp_path):
+    (tmp_path / "predict.py").write_text("print(1)\n")
+    assert export.put_predict(tmp_path) is None
+    assert (tmp_path / "predict.py").read_text() == "print(1)\n"
+    (tmp_path / "predict.py").unlink()
+    assert export.put_predict(tmp_path) == export.put_predict(tmp_path) == tmp_path / "predict.py"
 
 
 @pytest.mark.parametrize("error, passes", [(0, True), (5e-5, True), (2e-4, False), (np.nan, False)])
