@@ -70,9 +70,10 @@ def whitened(weight: np.ndarray, images: np.ndarray, patch: int) -> np.ndarray:
     """First filters that make patches of images uncorrelated.
 
     Filters are the principal components of the patches, those of the largest variance first, divided by
-    their standard deviation; then the same ones negated, since a ReLU follows. They are at the centre of the
-    kernel, zeros around them. Filters beyond twice the number of components (3 patch^2) stay as they are.
-    (Page, How to train your ResNet 8, 2019; Jordan, 94% on CIFAR-10 in 3.29 seconds, 2024, section 3.2.)
+    their standard deviation; each is followed by its negative, since a ReLU comes next. They are at the
+    centre of the kernel, zeros around them. Filters beyond twice the number of components (3 patch^2) stay
+    as they are. (Page, How to train your ResNet 8, 2019; Jordan, 94% on CIFAR-10 in 3.29 seconds, 2024,
+    section 3.2.)
 
     Args:
         weight: (O, 3, K, K).
@@ -91,9 +92,10 @@ def whitened(weight: np.ndarray, images: np.ndarray, patch: int) -> np.ndarray:
     variances, components = principal_components(images, patch)
     half = min(len(components), count // 2)
     filters = components[:half] / np.sqrt(variances[:half, None, None, None] + EPS)
+    pairs = np.stack([filters, -filters], axis=1).reshape(2 * half, 3, patch, patch)
     found, start = weight.copy(), (side - patch) // 2
     found[:2 * half] = 0
-    found[:2 * half, :, start:start + patch, start:start + patch] = np.concatenate([filters, -filters])
+    found[:2 * half, :, start:start + patch, start:start + patch] = pairs
     return np.round(found, DECIMALS).astype(np.float32)
 
 

@@ -113,11 +113,11 @@ def test_whitened_patches_have_unit_covariance(patch):
     weight = np.random.default_rng(0).standard_normal((outs, 3, 3, 3)).astype(np.float32)
     found = whitened(weight, images, patch)
     half = 3 * patch ** 2
-    assert np.array_equal(found[:half], -found[half:2 * half])
+    assert np.array_equal(found[:2 * half:2], -found[1:2 * half:2])
     np.testing.assert_allclose(found[2 * half:], weight[2 * half:], atol=5e-5)
     # the convolution of a patch is the product with the kernel's own part
-    filters = found[:half, :, :patch, :patch].reshape(half, -1)
-    assert not found[:half, :, patch:].any() and not found[:half, :, :, patch:].any()
+    filters = found[:2 * half:2, :, :patch, :patch].reshape(half, -1)
+    assert not found[:2 * half, :, patch:].any() and not found[:2 * half, :, :, patch:].any()
     rows = np.array([image[:, i:i + patch, j:j + patch].ravel() for image in images
                      for i in range(13 - patch) for j in range(13 - patch)], np.float64)
     outputs = rows @ filters.T
@@ -131,7 +131,7 @@ def test_few_filters_take_the_components_of_the_largest_variance():
     assert (np.diff(variances) <= 0).all()
     found = whitened(np.ones((8, 3, 3, 3), np.float32), pictures(), 2)
     expected = components[:4] / np.sqrt(variances[:4, None, None, None] + EPS)
-    np.testing.assert_allclose(found[:4, :, :2, :2], expected, atol=1e-4)
+    np.testing.assert_allclose(found[::2, :, :2, :2], expected, atol=1e-4)
     peaks = components.reshape(12, -1)
     assert (peaks[np.arange(12), np.abs(peaks).argmax(1)] > 0).all()
 

@@ -94,9 +94,9 @@ class ResNet20:
 
     widths: the largest at each of the three resolutions. width_step: widths are multiples of it. stem_stride:
     of the first convolution, 1 or 2. shortcut: "official", a 1x1 convolution with BN where stride or width
-    changes, else the identity; or "always", the convolution in every block. dropout: rate in [0, 1) before the
-    classifier. bn_eps, bn_decay: of every BN; the latter only of running statistics (`layers.Mode.track`),
-    which fixed networks keep.
+    changes, else the identity; or "always", the convolution in every block. dropout: rate in [0, 1) before
+    the classifier. bn_eps, bn_decay: of every BN; the latter only of running statistics
+    (`layers.Mode.track`), which fixed networks keep.
     """
 
     family: str = "resnet20"
