@@ -28,6 +28,7 @@ from ..reports.pages import (
     recipes,
     reliability,
     search,
+    side_by_side,
     speed,
 )
 from ..reports.pages.markdown import harmless
@@ -43,7 +44,7 @@ RESULTS = ROOT / "results" if CHECKOUT else Path("results")
 PUBLISHED = ROOT / "results/published/ofa_xception.csv"
 # In the order of the index.
 MODULES: Tuple[PageModule, ...] = (
-    recipes, search, agreement, ranking, ablations, speed, loader, reliability, ranks)
+    recipes, side_by_side, search, agreement, ranking, ablations, speed, loader, reliability, ranks)
 
 
 @dataclass(frozen=True)
