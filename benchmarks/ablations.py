@@ -1,30 +1,33 @@
 """Does each decision pay? One small training, again with one thing changed at a time.
 
-    python benchmarks/ablations.py --data cifar10            # seed 0; then --seed 1, --seed 2
-    python runners/tables.py                                 # the page, from the records
+    python benchmarks/ablations.py --data cifar10                  # how a supernet shrinks, seed 0
+    python benchmarks/ablations.py --data cifar10 --study tricks   # what buys accuracy for operations
+    python runners/tables.py                                       # the page, from the records
 
-All variants of a comparison train equally many subnets on equally many images (epochs times images
-times subnets a step) but for one, which trains about as long as the base. The stages that a variant
-has in common with the base, the full network always, are trained once. A run that was killed goes on
-when its command is repeated. The records go to the run's folder; those copied to results/records/
-become results/ablations.md.
+Repeat a study with --seed 1, --seed 2. All variants of a comparison train equally many subnets on equally
+many images (epochs times images times subnets a step), or take equally many operations, unless their name
+says otherwise. The stages that a variant has in common with the base are trained once. A run that was killed
+goes on when its command is repeated; the record holds the variants that are done. Records go to the run's
+folder; those copied to results/records/ become results/ablations.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Callable, Iterable, List, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
 from nnabla_ofa.experiment.command import Command
 from nnabla_ofa.experiment.lab import Lab
 from nnabla_ofa.experiment.options import RunOptions, add_run_options, open_run
+from nnabla_ofa.experiment.parse import from_settings
 from nnabla_ofa.experiment.recipe import Recipe
 from nnabla_ofa.experiment.run import Run
 from nnabla_ofa.experiment.shrinking import widened
@@ -33,7 +36,7 @@ from nnabla_ofa.nets import Arch
 from nnabla_ofa.system import records
 from nnabla_ofa.system.comm import Communicator
 
-RECIPE = "xception_cifar10_small"
+RECIPE, TRICKS_RECIPE = "xception_cifar10_small", "wide_resnet20_cifar10_small"
 RANDOM_SUBNETS = 8
 BEFORE_EXPAND = 4  # stages before the first whose channels are sorted
 NARROWEST = "XP0.6 7x7 3"  # of all channels that sorting may move, the fewest
@@ -89,24 +92,109 @@ VARIANTS = (
     Variant("distillation", "none", lambda recipe: trained_with(recipe, distill=0.0)))
 
 
-def main(options: RunOptions, comm: Communicator) -> None:
-    """Train and judge the base and every variant; one record of all."""
-    run, start = open_run(replace(options, recipe=options.recipe or RECIPE), comm), time.time()
-    folder = run.output / f"seed{run.lab.seed}"
-    before = already_trained(folder)
-    base = Run(run.lab, folder / "base", run.command, run.kernels)
-    rows = labelled(BASE.items(), measured(base))
+# Tricks --------------------------------------------------------------------------------------------
+
+def with_values(recipe: Recipe, *values: str, stages: int = 2) -> Recipe:
+    """The recipe with overrides, and of its stages the first ones."""
+    changed = from_settings(recipe.settings(), values)
+    return replace(changed, stages=changed.stages[:stages])
+
+
+def in_two_stages(recipe: Recipe) -> Recipe:
+    """Two epochs over the upper part of the widths, then three over all: as many operations as six."""
+    first, last = recipe.stages
+    upper = replace(last, name="upper", space="C16-24_C32-48_C64-96", epochs=2)
+    return replace(recipe, stages=(first, upper, replace(last, start=upper.space, epochs=3)))
+
+
+def trick(name: str, *values: str) -> Variant:
+    """The full network trained with other values."""
+    return Variant("full network", name, lambda recipe: with_values(recipe, *values, stages=1), 0)
+
+
+def elastic(name: str, *values: str) -> Variant:
+    """The elastic stage trained with other values."""
+    return Variant("elastic stage", name, lambda recipe: with_values(recipe, *values))
+
+
+FULL, ELASTIC = "the recipe", "sandwich, the largest teaches, 2 between"
+TRICKS = (
+    trick("without Nesterov", "train.nesterov=false"),
+    trick("cosine rate", "train.schedule=cosine"),
+    trick("last weights", "train.lookahead=null"),
+    trick("average of weights", "train.lookahead=null", "train.ema=0.995"),
+    trick("no smoothing", "train.label_smoothing=0"),
+    trick("smoothing .1", "train.label_smoothing=0.1"),
+    trick("random flips", "data.augment.alternating_flip=false"),
+    trick("no shifts", "data.augment.crop=none"),
+    trick("shifts of 4", "data.augment.pad=4"),
+    trick("no cutout", "data.augment.cutout=0"),
+    trick("trained first layer", "train.whitening=null"),
+    trick("random convolutions", "train.identity_convolutions=false"),
+    trick("last BN at 1", "train.zero_last_bn=false"),
+    trick("decay of BN, too", "train.decay_all=true"),
+    trick("full size always, 7 of 9 epochs", "train.growing_sizes=0", "stages.fullnet.epochs=7"),
+    elastic("1 between", "train.subnets_per_step=3", "stages.channels.epochs=8"),
+    elastic("4 between", "train.subnets_per_step=6", "stages.channels.epochs=4"),
+    elastic("the full network teaches", "train.inplace_distill=false", "train.distill=1",
+            "stages.channels.epochs=5"),
+    elastic("labels teach", "train.inplace_distill=false"),
+    elastic("fair draws of 3", "train.sandwich=false", "train.inplace_distill=false", "train.distill=1",
+            "train.sampling=fair", "train.subnets_per_step=3", "stages.channels.epochs=7"),
+    Variant("elastic stage", "in two stages", in_two_stages))
+
+
+# Studies -------------------------------------------------------------------------------------------
+
+def shrinking(base: Run) -> Iterator[List[dict]]:
+    """Rows of the base and of every variant of how a supernet shrinks."""
+    yield labelled(BASE.items(), measured(base))
     for name, sorting in {BASE["sorting"]: "exact", **SORTINGS}.items():
         net = widened(network(base, BEFORE_EXPAND - 1), base.recipe.stages[-1], sorting)
-        rows += labelled([("sorting alone", name)], judged(
+        yield labelled([("sorting alone", name)], judged(
             base.lab, net, largest=net.space.largest(), narrowest=net.arch(NARROWEST)))
-    for variant in VARIANTS:
-        rows += labelled([(variant.comparison, variant.name)], measured(derived(base, variant)))
+    yield from of_variants(base, VARIANTS)
     net = network(base)
     for count in CALIBRATION_IMAGES:
-        rows += labelled([("calibration", str(count))], judged(base.lab.with_calibration(count), net))
-    run.record("benchmark", "ablations", base.recipe.stages[-1].space, [], rows,
-               before + time.time() - start, "ablations")
+        yield labelled([("calibration", str(count))], judged(base.lab.with_calibration(count), net))
+
+
+def tricks(base: Run) -> Iterator[List[dict]]:
+    """Rows of the base and of every trick: of the full network alone, then of the elastic stage."""
+    full = replace(base, lab=replace(base.lab, recipe=with_values(base.recipe, stages=1)))
+    yield labelled([("full network", FULL)], measured(full))
+    yield from of_variants(base, [variant for variant in TRICKS if variant.shared == 0])
+    yield labelled([("elastic stage", ELASTIC)], measured(base))
+    yield from of_variants(base, [variant for variant in TRICKS if variant.shared])
+
+
+def of_variants(base: Run, variants: Iterable[Variant]) -> Iterator[List[dict]]:
+    """Rows of each variant."""
+    for variant in variants:
+        yield labelled([(variant.comparison, variant.name)], measured(derived(base, variant)))
+
+
+STUDIES: Dict[str, Tuple[str, Callable[[Run], Iterator[List[dict]]]]] = {
+    "shrinking": (RECIPE, shrinking), "tricks": (TRICKS_RECIPE, tricks)}
+
+
+@dataclass(frozen=True)
+class Options(RunOptions):
+    """See `add_arguments`."""
+
+    study: str = "shrinking"
+
+
+def main(options: Options, comm: Communicator) -> None:
+    """Train and judge the base and every variant; one record, which grows."""
+    recipe, study = STUDIES[options.study]
+    run, start = open_run(replace(options, recipe=options.recipe or recipe), comm), time.time()
+    folder = run.output / f"seed{run.lab.seed}"
+    before, rows = already_trained(folder), []
+    for found in study(Run(run.lab, folder / "base", run.command, run.kernels)):
+        rows += found
+        run.record("benchmark", "ablations", run.recipe.stages[-1].space, [], rows,
+                   before + time.time() - start, "ablations")
 
 
 def already_trained(folder: Path) -> float:
@@ -138,11 +226,13 @@ def derived(base: Run, variant: Variant) -> Run:
 
 
 def measured(run: Run) -> List[dict]:
-    """Train what is missing; rows of its network, with the seconds that its elastic stages trained."""
+    """Train what is missing; rows of its network, with the seconds of its elastic stages, or of its only one.
+    """
     run.say(f"--- {run.output.name}")
     run.up_to(run.recipe.stages[-1].space)
+    names = [stage.name for stage in run.recipe.stages[1:] or run.recipe.stages]
     seconds = sum(epoch["seconds"] for record in records.read(run.output / "records")
-                  for epoch in record["history"] if record["stage"] != run.recipe.stages[0].name)
+                  for epoch in record["history"] if record["stage"] in names)
     return [{**row, "train_seconds": round(seconds, 1)} for row in judged(run.lab, network(run))]
 
 
@@ -155,6 +245,9 @@ def network(run: Run, stage: int = -1) -> Network:
 
 def judged(lab: Lab, net: Network, **named: Arch) -> List[dict]:
     """Test rows of the largest, the smallest (or the named) and the same few random subnets."""
+    if net.space.single():
+        rows = lab.rows(net, [None], say=lambda text: None, sizes=(max(lab.recipe.data.valid_sizes),))
+        return [{"which": "largest", **row} for row in rows]
     archs = list((named or {"largest": net.space.largest(), "smallest": net.space.smallest()}).items())
     draw = np.random.default_rng(0)
     archs += [("random", net.space.sample(draw)) for _ in range(RANDOM_SUBNETS)]
@@ -163,7 +256,14 @@ def judged(lab: Lab, net: Network, **named: Arch) -> List[dict]:
     return [{"which": which, **row} for (which, _), row in zip(archs, rows)]
 
 
-COMMAND = Command("ablations", __doc__, RunOptions, add_run_options, main)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `Options`."""
+    add_run_options(parser)
+    parser.add_argument("--study", choices=list(STUDIES), default="shrinking",
+                        help="what is compared (default shrinking)")
+
+
+COMMAND = Command("ablations", __doc__, Options, add_arguments, main)
 
 if __name__ == "__main__":
     COMMAND.run()

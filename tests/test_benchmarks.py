@@ -23,6 +23,7 @@ import store
 import turns
 from worker import Failed, Worker
 
+from nnabla_ofa import Network, Xception
 from nnabla_ofa.layers import Cost
 from nnabla_ofa.model import network_cost
 

@@ -29,6 +29,7 @@ from ..reports.pages import (
     recipes,
     reliability,
     search,
+    side_by_side,
     speed,
 )
 from ..reports.pages.markdown import harmless
@@ -44,7 +45,7 @@ RESULTS = ROOT / "results" if CHECKOUT else Path("results")
 PUBLISHED = ROOT / "results/published/ofa_xception.csv"
 # In the order of the index.
 MODULES: Tuple[PageModule, ...] = (
-    recipes, search, deploy, agreement, ranking, ablations, speed, loader, reliability, ranks)
+    recipes, side_by_side, search, deploy, agreement, ranking, ablations, speed, loader, reliability, ranks)
 
 
 @dataclass(frozen=True)

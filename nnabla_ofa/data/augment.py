@@ -26,6 +26,9 @@ class Augment:
         ratio: for "resized", the range of the box's width / height.
         pad: for "padded", the largest shift of the box each way, in pixels of the stored image.
         flip: whether every other image, at random, is mirrored left to right.
+        alternating_flip: with `flip`, an image that is mirrored in one epoch is not in the next one, so that
+            two epochs show each image both ways. Which way comes first is random (Jordan, 94% on CIFAR-10 in
+            3.29 seconds, 2024, section 3.6).
         brightness: x in [0, 1] scales all values by a factor from [1 - x, 1 + x]. 0 is off.
         contrast: x scales all differences from the image's mean grey by such a factor. 0 is off.
         saturation: x scales each pixel's difference from its own grey by such a factor. 0 is off.
@@ -60,6 +63,7 @@ class Augment:
     ratio: Tuple[float, float] = (3 / 4, 4 / 3)
     pad: int = 4
     flip: bool = True
+    alternating_flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -88,6 +92,8 @@ class Augment:
                 ("scale", _is_range(self.scale) and self.scale[1] <= 1, "0 < low <= high <= 1"),
                 ("ratio", _is_range(self.ratio), "0 < low <= high"),
                 ("pad", self.pad == int(self.pad) and self.pad >= 0, "an integer from 0"),
+                ("alternating_flip", self.flip or not self.alternating_flip,
+                 "possible with data.augment.flip=false"),
                 ("brightness, contrast, saturation", all(0 <= x <= 1 for x in twist), "0 to 1"),
                 ("hue", 0 <= self.hue <= 0.5, "0 to 0.5"),
                 ("policy", self.policy in policies, f"one of {', '.join(policies)}"),

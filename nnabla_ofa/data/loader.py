@@ -35,7 +35,7 @@ from .datasets import Dataset, Indices
 from .decode import UnreadableImage
 from .mix import MIX_UNIFORMS, mix, one_hot
 from .opencv_state import ONE_THREAD
-from .transforms import N_UNIFORM, further
+from .transforms import FLIP, N_UNIFORM, further
 from .unreadable import readable
 from .views import train_images, valid_images
 
@@ -136,7 +136,7 @@ class TrainLoader:
         def batch(step: int) -> Tuple[np.ndarray, np.ndarray]:
             start = (step * self.ranks + self.rank) * self.batch_size
             indices, size = order[start:start + self.batch_size], sizes(step)
-            rows = draw_rows(self.augment, self._key(epoch), start, self.batch_size).tolist()
+            rows = self._rows(indices, epoch, start).tolist()
 
             def look(chosen: Indices, numbers: Sequence[Sequence[float]]) -> np.ndarray:
                 return _stack(train_images(self.dataset, chosen, size, self.augment, numbers, backend),
@@ -153,6 +153,14 @@ class TrainLoader:
             return self._mixed(images, self.dataset.labels[indices], epoch, start)
 
         return _ahead(batch, steps, self.workers)
+
+    def _rows(self, indices: np.ndarray, epoch: int, start: int) -> np.ndarray:
+        """The random numbers of the images at the places from `start` on (`draw_rows`)."""
+        rows = draw_rows(self.augment, self._key(epoch), start, self.batch_size)
+        if self.augment.alternating_flip:
+            first = _table("flip", self._key(0), 0, len(self.dataset), 1)[indices, 0]
+            rows[:, FLIP] = first if epoch % 2 == 0 else 1 - first
+        return rows
 
     def _mixed(self, images: np.ndarray, labels: np.ndarray, epoch: int, start: int
                ) -> Tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Dict
 
-from ..data import Data
+from ..data import Augment, Data
 from ..model import AnyNetwork
+from ..nets import ResNet20
 from ..training.settings import Stage, Train
 from .lab import Lab
 from .parse import from_settings
@@ -16,7 +17,11 @@ from .recipe import Recipe
 ADDED = {
     **{f"train.{key}": getattr(Train, key) for key in (
         "sorting", "running_statistics", "optimiser", "nesterov", "rms_decay", "betas", "eps", "decay_all",
-        "lr_init", "lr_end", "power", "lr_batch", "label_smoothing_to", "ema", "only_head")},
+        "lr_init", "lr_end", "power", "lr_batch", "label_smoothing_to", "ema", "only_head",
+        "lookahead", "lookahead_rate", "lookahead_power", "zero_last_bn", "identity_convolutions",
+        "whitening", "growing_sizes")},
+    "data.augment.alternating_flip": Augment.alternating_flip,
+    **{f"net.{key}": getattr(ResNet20, key) for key in ("widths", "width_step", "stem_stride")},
     **{f"data.{key}": getattr(Data, key) for key in ("test_fraction", "balance")},
     **{f"stage.{key}": getattr(Stage, key) for key in ("steps", "finished_epochs")}}
 # What may differ, since it leaves the draws alone, or has a checksum beside it (the teacher).

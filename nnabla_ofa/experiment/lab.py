@@ -72,6 +72,14 @@ class Lab:
         """The same data, with BN statistics from `count` images."""
         return replace(self, calibration=_calibration(self.recipe, self.train, count, self.seed))
 
+    def as_evaluated(self, count: int) -> np.ndarray:
+        """`count` training images, or all if there are fewer, drawn by the seed: normalised (N, 3, H, W).
+
+        They are not augmented, have the largest of `image_sizes`, and are the same on every rank.
+        """
+        images = _images(self.recipe, self.train, calibration_draw(self.train, count, self.seed))
+        return np.concatenate([batch for _, batch, _ in images.batches(max(self.recipe.data.image_sizes))])
+
     def fingerprint(self) -> Dict[str, object]:
         """The data's part of what must not change in a run that takes up an earlier result."""
         return {"data.images": len(self.train), "data.classes": len(self.classes),

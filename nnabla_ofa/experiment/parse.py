@@ -131,14 +131,14 @@ def _override(values: Dict[str, Any], text: str) -> None:
                        "for example train.momentum=0.8")
     node: Any = values
     for key in keys[:-1]:
-        if isinstance(node, list):
+        if isinstance(node, (list, tuple)):
             named = [item for item in node if isinstance(item, dict) and item.get("name") == key]
             if not named:
                 raise OfaError(f"override {_shown(text)}: there is no stage named {_shown(key)}")
             node = named[0]
         else:
             node = node.setdefault(key, {})
-        if not isinstance(node, (dict, list)):
+        if not isinstance(node, (dict, list, tuple)):
             raise OfaError(f"override {_shown(text)}: {_shown(key)} holds no further keys")
     if not isinstance(node, dict):
         raise OfaError(f"override {_shown(text)}: name a key of one stage, as in stages.kernel.lr=0.1")

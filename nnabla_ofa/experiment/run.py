@@ -41,7 +41,7 @@ from .identity import identity, trained_as, unknown
 from .lab import Lab
 from .quantised import Quantisation, top1_of
 from .recipe import Recipe
-from .shrinking import new_network, taken_up, widened
+from .shrinking import begin, new_network, taken_up, widened
 from .teachers import frozen, load_teacher
 from .transfer import adapted, known, same_classes
 
@@ -275,6 +275,7 @@ class Run:
         alone = net.extract(arch)
         if scratch:
             alone.set_arrays(create(alone.config, alone.space, self.lab.seed).arrays())
+            begin(alone, self.lab)
         alone.kernels = self.kernels
         alone.info = {**alone.info, **self.lab.info()}  # its file says how it was fine-tuned
         folder = self.output / f"{kind}-{zlib.crc32(stage.space.encode()):08x}"
@@ -325,6 +326,7 @@ class Run:
         lab = self.lab
         data = {key: value for key, value in self.recipe.settings()["data"].items()
                 if key not in ("source", "workers", "image_sizes", "valid_sizes")}
+        del data["augment"]["alternating_flip"]  # no image that is evaluated or calibrated on depends on it
         identity = {**network_identity(net), "seed": lab.seed, "data": data,
                     "batch_size": self.recipe.train.batch_size, **lab.fingerprint(),
                     **(int8.identity() if int8 else {})}

@@ -7,15 +7,36 @@ from pathlib import Path
 
 from ..errors import OfaError
 from ..model import AnyNetwork, Network, create
+from ..model.initial import first_convolution, identity_convolutions, whitened, zero_last_bn
 from ..model.sorting import segments
 from ..nets import Fixed
 from ..training.settings import Stage
 from .lab import Lab
 
+WHITENING_IMAGES = 2048  # that the filters of a whitened first convolution are made from
+
 
 def new_network(lab: Lab, stage: Stage) -> AnyNetwork:
     """A network of new weights over the stage's space, with as many scores as the data has classes."""
-    return create(replace(lab.recipe.net, classes=len(lab.classes)), stage.space, lab.seed)
+    net = create(replace(lab.recipe.net, classes=len(lab.classes)), stage.space, lab.seed)
+    begin(net, lab)
+    return net
+
+
+def begin(net: AnyNetwork, lab: Lab) -> None:
+    """Give a network of new weights what the recipe has it begin with in place of random values.
+
+    Raises OfaError where train.whitening does not fit its first convolution.
+    """
+    train, arrays = lab.recipe.train, net.arrays()
+    if train.identity_convolutions:
+        arrays.update(identity_convolutions(net))
+    if train.zero_last_bn:
+        arrays.update(zero_last_bn(net))
+    if train.whitening:
+        name, images = first_convolution(net), lab.as_evaluated(WHITENING_IMAGES)
+        arrays[name] = whitened(arrays[name], images, train.whitening)
+    net.set_arrays(arrays)
 
 
 def taken_up(net: AnyNetwork, lab: Lab, stage: Stage, path: Path) -> AnyNetwork:

@@ -17,44 +17,43 @@ from ..model import AnyNetwork
 from .optimiser import single_precision
 
 
-class Average:
-    """The average of all trained arrays of a network, beside it.
-
-    It is one of whole networks: an update counts for all arrays, those that its archs did not touch, too.
+class Beside:
+    """Arrays beside those of a network, which in the end are the result.
 
     Args:
-        net: Whose weights are averaged; they are the first average.
-        decay: Largest weight of the average so far, in (0, 1).
-        statistics: Whether the running statistics of BN are averaged, too.
+        net: The network; its weights are the first ones.
+        statistics: Whether the running statistics of BN are among them.
+
+    Attributes:
+        variables: The network's, by name.
+        arrays: Those beside them.
+        updates: How many were counted.
     """
 
-    def __init__(self, net: AnyNetwork, decay: float, statistics: bool = False):
-        declared = net.declared()
-        self.decay = decay
-        self.updates = 0
-        self._variables = {name: v for name, v in net.variables().items()
-                           if declared[name].trained or (statistics and declared[name].statistic)}
-        self._averages = {name: nn.NdArray.from_numpy_array(np.array(v.d, np.float32))
-                          for name, v in self._variables.items()}
+    KEY, COUNT = "", ""  # of the arrays and of the number of updates in a checkpoint
 
-    def update(self) -> None:
-        """Take in the weights as they are now."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        with single_precision():
-            for name, average in self._averages.items():
-                average.copy_from(decay * average + (1 - decay) * self._variables[name].data)
+    def __init__(self, net: AnyNetwork, statistics: bool = False):
+        declared = net.declared()
+        self.updates = 0
+        self.variables = {name: v for name, v in net.variables().items()
+                          if declared[name].trained or (statistics and declared[name].statistic)}
+        self.arrays = {name: nn.NdArray.from_numpy_array(np.array(v.d, np.float32))
+                       for name, v in self.variables.items()}
+
+    def update(self, done: float) -> None:
+        """Take in the weights as they are after an update; done: the share of the stage, in (0, 1]."""
+        raise NotImplementedError
 
     def swap(self) -> None:
-        """The network gets the average, and this keeps what the network had."""
-        for name, variable in self._variables.items():
+        """The network gets the arrays, and this keeps what the network had."""
+        for name, variable in self.variables.items():
             kept = np.array(variable.d, np.float32)
-            variable.d = self._averages[name].data
-            self._averages[name].data[...] = kept
+            variable.d = self.arrays[name].data
+            self.arrays[name].data[...] = kept
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within, the network has the average."""
+        """Within, the network has the arrays."""
         self.swap()
         try:
             yield
@@ -63,11 +62,37 @@ class Average:
 
     def state(self) -> Dict[str, np.ndarray]:
         """For a checkpoint."""
-        return {**{f"average/{name}": array.data.copy() for name, array in self._averages.items()},
-                "averaged_updates": np.array([self.updates], np.float32)}
+        return {**{f"{self.KEY}/{name}": array.data.copy() for name, array in self.arrays.items()},
+                self.COUNT: np.array([self.updates], np.float32)}
 
     def set_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The inverse of `state`; where there is none, the network's weights begin a new average."""
-        self.updates = int(arrays.get("averaged_updates", [0])[0])
-        for name, average in self._averages.items():
-            average.data[...] = arrays.get(f"average/{name}", self._variables[name].d)
+        """The inverse of `state`; where there is none, the network's weights are the first ones."""
+        self.updates = int(arrays.get(self.COUNT, [0])[0])
+        for name, array in self.arrays.items():
+            array.data[...] = arrays.get(f"{self.KEY}/{name}", self.variables[name].d)
+
+
+class Average(Beside):
+    """The average of all trained arrays of a network.
+
+    It is one of whole networks: an update counts for all arrays, those that its archs did not touch, too.
+
+    Args:
+        net: Whose weights are averaged.
+        decay: Largest weight of the average so far, in (0, 1).
+        statistics: Whether the running statistics of BN are averaged, too.
+    """
+
+    KEY, COUNT = "average", "averaged_updates"
+
+    def __init__(self, net: AnyNetwork, decay: float, statistics: bool = False):
+        super().__init__(net, statistics)
+        self.decay = decay
+
+    def update(self, done: float = 1.0) -> None:
+        """Take in the weights as they are now."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        with single_precision():
+            for name, average in self.arrays.items():
+                average.copy_from(decay * average + (1 - decay) * self.variables[name].data)

@@ -27,9 +27,10 @@ from ..system.comm import Communicator, require_agreement
 from ..system.machine import versions
 from ..system.requeue import StopRequested, asked_to_stop
 from . import sampling
-from .average import Average
+from .average import Average, Beside
 from .checkpoints import newest_checkpoint, save_checkpoint
 from .identity import refuse_changes
+from .lookahead import Lookahead
 from .monitor import SeriesLog
 from .optimiser import Optimiser
 from .schedule import generator, learning_rate
@@ -85,7 +86,8 @@ class Loop:
     """A stage's training: epochs of steps, a checkpoint after each.
 
     history: a row an epoch. restored: how many of these an earlier process trained. average: the moving
-    average of the weights, which the network has once `run` is done, None without train.ema.
+    average of the weights or their slow ones, which the network has once `run` is done; None without
+    train.ema and train.lookahead.
     """
 
     def __init__(self, task: Task):
@@ -99,8 +101,7 @@ class Loop:
         self.steps = self.loader.steps_per_epoch(self.accumulate)
         self.stepper = Stepper(task.net, task.train, Optimiser(task.net, task.train), task.comm,
                                task.teachers, loss_scale(task.train.loss_scale))
-        self.average = (Average(task.net, task.train.ema, task.train.running_statistics)
-                        if task.train.ema else None)
+        self.average = beside(task.net, task.train)
         self._begun = Begun()
         self._saved = time.monotonic()
         if task.train.running_statistics and task.train.checkpoint_minutes and task.comm.size > 1:
@@ -153,7 +154,8 @@ class Loop:
         images = self.steps * settings.global_batch
         draws = sampling.draws(
             task.net, task.data.image_sizes, settings, self.steps,
-            lambda step, purpose: generator(task.seed, task.stage.name, epoch, step, purpose))
+            lambda step, purpose: generator(task.seed, task.stage.name, epoch, step, purpose),
+            lambda step: (epoch + step / self.steps) / task.stage.epochs)
         batches = self.loader.epoch(epoch, lambda number: draws[number // self.accumulate][0],
                                     begun.steps * self.accumulate, self.accumulate)
         try:
@@ -167,7 +169,7 @@ class Loop:
                 if measured:
                     sums, taken = sums + measured, taken + 1
                     if self.average:
-                        self.average.update()
+                        self.average.update((epoch + (step + 1) / self.steps) / task.stage.epochs)
                 loss, top1 = sums / max(taken, 1)
                 rate = (step + 1) * settings.global_batch / (time.perf_counter() - start)
                 bar.update()
@@ -272,6 +274,13 @@ class Loop:
         place = f" and {self._begun.steps} steps" if self._begun.steps else ""
         say(f"goes on after epoch {meta['epoch']} of {task.stage.epochs}{place}, as {task.folder} has it")
         return meta["epoch"]
+
+
+def beside(net: AnyNetwork, settings: Train) -> Optional[Beside]:
+    """What follows the weights and is the result in their place, as the settings say; None: they are."""
+    if settings.lookahead:
+        return Lookahead(net, settings)
+    return Average(net, settings.ema, settings.running_statistics) if settings.ema else None
 
 
 def noise(seed: int, stage: str, epoch: int, number: int, purpose: str, shape: Tuple[int, ...]) -> np.ndarray:

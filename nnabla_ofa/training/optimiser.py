@@ -26,6 +26,7 @@ import numpy as np
 
 from ..errors import OfaError
 from ..model import AnyNetwork
+from ..model.initial import first_convolution
 from .settings import Train
 
 EPS = {"rmsprop": 1e-3, "adamw": 1e-8}
@@ -38,13 +39,14 @@ class Optimiser:
 
     A parameter that no arch of the step uses stays as it is, its momentum too. Of one that is used
     in part (narrower, smaller kernel), the rest has gradient zero: momentum and decay move it. With
-    only_head all parameters stay as they are but those with a value a class.
+    only_head all parameters stay as they are but those with a value a class. With whitening the weights of
+    the first convolution do.
     """
 
     def __init__(self, net: AnyNetwork, settings: Train):
         self.settings = settings
-        declared = net.declared()
-        self.variables = {n: v for n, v in net.variables().items() if declared[n].trained
+        declared, fixed = net.declared(), [first_convolution(net)] if settings.whitening else []
+        self.variables = {n: v for n, v in net.variables().items() if declared[n].trained and n not in fixed
                           and (declared[n].scores is not None or not settings.only_head)}
         for name, variable in net.variables().items():  # no gradients of those that stay as they are
             variable.need_grad = name in self.variables

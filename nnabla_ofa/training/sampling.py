@@ -6,6 +6,8 @@
     cost      one of 8 uniform draws, with probability proportional to its MACs
 
 With the sandwich rule (Yu & Huang, ICCV 2019) the largest and the smallest subnet come first.
+
+Image sizes are drawn, or grow during the stage (Howard, fast.ai's entry to DAWNBench, 2018).
 """
 
 from __future__ import annotations
@@ -25,15 +27,17 @@ Draw = Tuple[int, List[Arch]]  # image size in pixels, subnets
 
 
 def draws(net: AnyNetwork, sizes: Sequence[int], settings: Train, steps: int,
-          generator: Callable[[int, str], np.random.Generator]) -> List[Draw]:
+          generator: Callable[[int, str], np.random.Generator],
+          done: Callable[[int], float] = lambda step: 0.0) -> List[Draw]:
     """The draws of one epoch.
 
     Args:
         net: Whose subnets are trained.
-        sizes: Image sizes in pixels, of which each step draws one.
-        settings: The rule, and how many subnets a step.
+        sizes: Image sizes in pixels, of which each step draws one, unless they grow.
+        settings: The rule, how many subnets a step, and whether sizes grow.
         steps: Of the epoch.
         generator: Of a step and a purpose.
+        done: Of a step, the share of the stage before it.
     """
     space = net.space
     ends = [space.largest(), space.smallest()] if settings.sandwich else []
@@ -45,10 +49,26 @@ def draws(net: AnyNetwork, sizes: Sequence[int], settings: Train, steps: int,
     found: List[Draw] = []
     for step in range(steps):
         rng = generator(step, "draw")
-        size = int(sizes[rng.integers(len(sizes))])
+        size = int(sizes[rng.integers(len(sizes))]) if settings.growing_sizes is None else grown(
+            sizes, settings.growing_sizes, done(step))
         archs = [space.largest()] if space.single() else ends + [draw(rng) for _ in range(count)]
         found.append((size, archs))
     return found
+
+
+def grown(sizes: Sequence[int], until: float, done: float) -> int:
+    """The image size in force when the share `done` of a stage has passed.
+
+    Args:
+        sizes: In pixels. All but the largest serve in equal parts of the time before `until`, the smaller
+            one first; then the largest serves.
+        until: Share of the stage, from 0 to 1.
+        done: Share of the stage, in [0, 1).
+    """
+    ordered = sorted(set(sizes))
+    if done >= until:
+        return ordered[-1]
+    return ordered[min(int(done / until * (len(ordered) - 1)), len(ordered) - 1)]
 
 
 def fair(space: Space, rng: np.random.Generator) -> Iterator[Arch]:

@@ -48,11 +48,22 @@ class Train:
     narrower widths join: exact, bare (a permutation that forgets where shorter blocks end, as peers have
     it) or none.
 
+    What new weights begin with (model/initial.py): zero_last_bn: the last BN of every residual branch at
+    scale 0. identity_convolutions: convolutions larger than 1x1 as identities. whitening: the first
+    convolution with filters that whiten patches of so many pixels a side, which stay as they are in every
+    stage; None: random ones, which are trained.
+
+    growing_sizes: the share of a stage in which the sizes of images grow through all of `data.image_sizes`
+    but the largest, which serves after it (sampling.grown); None: each update draws one of them.
+
     only_head: only the arrays that have a value a class move, the classifier; all others stay as they are.
 
     What is kept: ema: decay of a moving average of the weights, which then is the result (average.py);
-    None: the last weights are. running_statistics: BN keeps running averages, which then serve in place of
-    calibration; only where every stage has one network. keep_checkpoints: the newest so many stay.
+    None: the last weights are. lookahead: after every so many updates the weights go back to slow ones, which
+    go a part of the way towards them and are the result (lookahead.py); None: they do not. lookahead_rate:
+    that part, at the stage's end; lookahead_power: by which power of the share of the stage it falls to there
+    from 1; 0: it is the same throughout. running_statistics: BN keeps running averages, which then serve in
+    place of calibration; only where every stage has one network. keep_checkpoints: the newest so many stay.
     checkpoint_minutes: a checkpoint within an epoch whenever so many minutes have passed since the last
     one; None: only after each epoch.
     """
@@ -91,6 +102,13 @@ class Train:
     teacher: Optional[str] = None
     ema: Optional[float] = None
     only_head: bool = False
+    lookahead: Optional[int] = None
+    lookahead_rate: float = 0.5
+    lookahead_power: float = 0.0
+    zero_last_bn: bool = False
+    identity_convolutions: bool = False
+    whitening: Optional[int] = None
+    growing_sizes: Optional[float] = None
 
     def __post_init__(self):
         ending = self.schedule in ENDING
@@ -131,13 +149,19 @@ class Train:
                                 "possible without train.sandwich=true"),
             "sorting": (self.sorting in SORTINGS, f"one of {', '.join(SORTINGS)}"),
             "ema": (self.ema is None or 0 < self.ema < 1, "in (0, 1)"),
+            "lookahead": (self.lookahead is None or (self.lookahead >= 1 and self.ema is None),
+                          "1 or more, without train.ema"),
+            "lookahead_rate": (0 < self.lookahead_rate <= 1, "in (0, 1]"),
+            "lookahead_power": (self.lookahead_power >= 0, "0 or more"),
+            "growing_sizes": (self.growing_sizes is None or 0 <= self.growing_sizes <= 1, "0 to 1"),
+            "whitening": (self.whitening is None or self.whitening >= 1, "1 or more"),
             "checkpoint_minutes": (self.checkpoint_minutes is None or self.checkpoint_minutes > 0,
                                    "positive"),
             "keep_checkpoints": (self.keep_checkpoints >= 2, "2 or more")})
 
 
 # What a stage may have of its own.
-OF_A_STAGE = ("subnets_per_step", "warmup_epochs", "weight_decay", "only_head")
+OF_A_STAGE = ("subnets_per_step", "warmup_epochs", "weight_decay", "only_head", "growing_sizes")
 
 
 @dataclass(frozen=True)
@@ -162,8 +186,8 @@ class Stage:
         steps: With the schedule "steps", the later rates.
         finished_epochs: So many epochs of the schedule lie behind the weights that it starts from:
             training begins after them.
-        subnets_per_step, warmup_epochs, weight_decay, only_head: Of this stage, in place of `Train`'s; None:
-            as there.
+        subnets_per_step, warmup_epochs, weight_decay, only_head, growing_sizes: Of this stage, in place of
+            `Train`'s; None: as there.
     """
 
     name: str
@@ -178,6 +202,7 @@ class Stage:
     warmup_epochs: Optional[float] = None
     weight_decay: Optional[float] = None
     only_head: Optional[bool] = None
+    growing_sizes: Optional[float] = None
 
     def __post_init__(self):
         places = [0.0, *(step.epoch for step in self.steps)]

@@ -288,6 +288,39 @@ def test_identity():
     assert np.array_equal(train_image(one, 0, 32, centred, numbers(flip=0.49)), image[:, ::-1])
 
 
+@pytest.mark.parametrize("balance", [0.0, 1.0])
+def test_alternating_flips_show_an_image_both_ways_in_two_epochs(balance):
+    """Whatever place it has in them; half of the images begin mirrored, another half with another seed."""
+    images = np.zeros((400, 4, 4, 3), np.uint8)
+    images[:, :, 0], images[:, 0, 1, 0], images[:, 0, 1, 1] = 255, np.arange(400) // 200, np.arange(400) % 200
+    dataset = Dataset("sides", ("a",), np.zeros(400, np.int32), images, balance=balance)
+    augment = Augment(crop="none", alternating_flip=True, valid_resize=1)
+
+    def mirrored(epoch, seed=0, **options):
+        found = {}
+        for batch, _ in TrainLoader(dataset, augment, seed, "s", 50, workers=0, **options).epoch(
+                epoch, lambda number: 4):
+            for image in batch:
+                turned = bool(image[0, 0, 0] < 255)
+                own = image[:, ::-1] if turned else image
+                found[200 * int(own[0, 1, 0]) + int(own[0, 1, 1])] = turned
+        return found
+
+    first, second, third = (mirrored(epoch) for epoch in range(3))
+    assert len(first) == len(second) == 400 or balance
+    shared = first.keys() & second.keys() & third.keys()
+    assert all(first[i] == third[i] != second[i] for i in shared) and len(shared) > 10
+    assert 0.4 < np.mean(list(first.values())) < 0.6 and mirrored(0, 1) != first
+    halves = {**mirrored(0, rank=0, ranks=2), **mirrored(0, rank=1, ranks=2)}
+    assert halves == first or balance
+
+
+def test_alternating_flips_need_flips():
+    with pytest.raises(OfaError, match="data.augment.alternating_flip: True is not possible with "
+                                       "data.augment.flip=false"):
+        Augment(flip=False, alternating_flip=True)
+
+
 def test_padded_crop_shifts_by_every_offset_alike():
     augment = Augment(crop="padded", pad=2, flip=False, valid_resize=1)
     grid = (np.arange(1000) + 0.5) / 1000

@@ -62,12 +62,15 @@ def test_a_stage_goes_on_from_its_checkpoint(tmp_path):
     added = {"sorting": "exact", "running_statistics": False, "checkpoint_minutes": None, "optimiser": "sgd",
              "nesterov": False, "rms_decay": 0.9, "betas": [0.9, 0.999], "eps": None, "decay_all": False,
              "loss_scale": 1024.0, "lr_init": 0.0, "lr_end": 0.0, "power": 2.0, "lr_batch": None,
-             "label_smoothing_to": "all", "teacher": None, "ema": None, "only_head": False}
+             "label_smoothing_to": "all", "teacher": None, "ema": None, "only_head": False,
+             "lookahead": None, "lookahead_rate": 0.5, "lookahead_power": 0.0, "zero_last_bn": False,
+             "identity_convolutions": False, "whitening": None, "growing_sizes": None}
     old.info["recipe"]["train"].update(added)
     for stage in old.info["recipe"]["stages"]:
         stage.update(steps=[], finished_epochs=0, subnets_per_step=None, warmup_epochs=None,
-                     weight_decay=None, only_head=None)
+                     weight_decay=None, only_head=None, growing_sizes=None)
     old.info["recipe"]["data"].update(test_fraction=None, balance=0.0)
+    old.info["recipe"]["data"]["augment"].update(alternating_flip=False)
     identity = new.info.pop("identity")
     assert identity["seed"] == 0 and identity["stage.space"] == WHOLE
     assert new.info.pop("calibrated") == {"subnet": str(new.space.largest()), "image_size": 16}

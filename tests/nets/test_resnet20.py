@@ -51,6 +51,45 @@ def test_names_round_trip_and_the_last_width_is_ignored():
     assert SPACE.distinct_count() == 4 ** 7 * 8 ** 6 * 16 ** 6
 
 
+WIDE = ofa.ResNet20(widths=(64, 128, 256), width_step=16, stem_stride=2)
+
+
+def test_a_wider_network_has_names_and_costs_of_its_own():
+    space = WIDE.space("C16-64_C32-128_C64-256")
+    assert str(space) == "C16-64_C32-128_C64-256"
+    assert str(space.smallest()) == "-".join(["16"] * 7 + ["32"] * 6 + ["64"] * 6 + ["256"])
+    assert [len(tuple(choices)) for choices in space.blocks] == [4] * 7 + [7] * 6 + [13] * 6 + [1]
+    arch = space.sample(np.random.default_rng(0))
+    assert WIDE.arch(str(arch)) == arch
+    blocks = 16 ** 2 * 64 ** 2 * 9 * 6 + 8 ** 2 * 128 ** 2 * 9 * 5 + 4 ** 2 * 256 ** 2 * 9 * 5
+    halving = 8 ** 2 * 64 * 128 * (9 + 1) + 4 ** 2 * 128 * 256 * (9 + 1)
+    assert WIDE.space("C64_C128_C256").single()
+    net = ofa.Network(WIDE, space)
+    assert net.cost(None, 32).macs == 16 ** 2 * 3 * 64 * 9 + blocks + halving + 256 * 10
+
+
+def test_a_subnet_of_a_wider_network_computes_what_it_does_within():
+    net = ofa.Network.create(ofa.ResNet20(widths=(8, 16, 24), width_step=8, stem_stride=2), "C8_C8-16_C8-24")
+    arch, x = net.space.sample(np.random.default_rng(2)), images(2)
+    np.testing.assert_allclose(net.extract(arch).logits(x), net.logits(x, arch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings, message", [
+    (dict(widths=(16, 32)), "widths.*three multiples of width_step=4"),
+    (dict(widths=(16, 32, 66)), "widths.*three multiples of width_step=4"),
+    (dict(width_step=0), "width_step.*from 1"), (dict(stem_stride=3), "stem_stride.*1 or 2")])
+def test_impossible_widths_are_one_error(settings, message):
+    with pytest.raises(ofa.OfaError, match=message):
+        ofa.ResNet20(**settings)
+
+
+def test_spaces_beyond_the_widths_are_one_error():
+    with pytest.raises(ofa.OfaError, match="widths 8 to 64 are not multiples of 16, ascending, from 16 "):
+        WIDE.space("C8-64_C32-128_C64-256")
+    with pytest.raises(ofa.OfaError, match="for example C16-64_C16-128_C16-256"):
+        WIDE.space("C16:64")
+
+
 @pytest.mark.parametrize("text", ["", "16", "16-16", MIDDLE + "-4", "6" + MIDDLE[1:], "64" + MIDDLE[1:],
                                   MIDDLE.replace("-", ","), MIDDLE.replace("40", "-4"), "C16_C32_C64"])
 def test_malformed_subnets_are_refused(text):

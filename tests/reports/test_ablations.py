@@ -1,5 +1,7 @@
 """The ablations: variants that differ in what they say and in nothing else, and their page."""
 
+from dataclasses import replace
+
 import ablations
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import nnabla_ofa as ofa
 from nnabla_ofa.experiment.parse import load_recipe
 from nnabla_ofa.reports.pages import ablations as pages
 from nnabla_ofa.reports.pages.markdown import table
+from nnabla_ofa.training.sampling import grown
 
 RECIPE = load_recipe(ablations.RECIPE)
 
@@ -23,6 +26,40 @@ def test_variants_train_equally_many_subnets(variant):
     share = 2 / 3 if "two thirds" in variant.name else 1
     assert passes(changed) == share * passes(RECIPE) and changed.stages[0] == RECIPE.stages[0]
     assert changed.chain(RECIPE.stages[-1].space) == changed.stages
+
+
+TRICKS_RECIPE = load_recipe(ablations.TRICKS_RECIPE)
+
+
+@pytest.mark.parametrize("variant", ablations.TRICKS, ids=lambda variant: variant.name)
+def test_tricks_change_something_and_take_about_as_many_operations(variant):
+    """Of the full network, or of the elastic stage behind the same full network."""
+    changed = variant.change(TRICKS_RECIPE)
+    base = TRICKS_RECIPE.stages[:len(changed.stages)]
+    assert changed != ablations.with_values(TRICKS_RECIPE, stages=len(changed.stages))
+    assert len(changed.stages) == 1 if variant.shared == 0 else changed.stages[0] == base[0]
+    assert changed.chain(changed.stages[-1].space) == changed.stages
+    own, usual = (operations(recipe, recipe.stages[variant.shared:]) for recipe in (
+        changed, replace(TRICKS_RECIPE, stages=base[:1] if variant.shared == 0 else TRICKS_RECIPE.stages)))
+    assert 0.85 < own / usual < 1.15, variant.name
+
+
+def operations(recipe, stages):
+    """Multiply-adds of the subnets of an image, times epochs; a teacher's pass is a third of a training's."""
+    total = 0.0
+    for stage in stages:
+        train, net = stage.settings(recipe.train), ofa.Network(recipe.net, recipe.net.space(stage.space))
+        rng = np.random.default_rng(0)
+        for step in range(2):  # before and after half of the time
+            size = grown(recipe.data.image_sizes, train.growing_sizes, step / 2)
+            ends = [net.space.largest(), net.space.smallest()] if train.sandwich else []
+            archs = [net.space.largest()] if net.space.single() else ends
+            count = 0 if net.space.single() else train.subnets_per_step - len(ends)
+            between = np.mean([net.cost(net.space.sample(rng), size).macs for _ in range(20)])
+            teacher = net.cost(None, size).macs / 3 if train.distill and stage.start else 0
+            total += stage.epochs / 2 * (sum(net.cost(arch, size).macs for arch in archs) + count * between
+                                         + teacher)
+    return total
 
 
 def sorting_changes(sorting):
@@ -66,3 +103,15 @@ def test_the_page_compares_seed_by_seed():
     assert lines == [exact, none]
     assert table(lines) in pages.pages([record(0), record(2)])["ablations.md"]
     assert list(pages.figures([record(0), record(2)])) == ["ablations-r.png"] and pages.pages([]) == {}
+
+
+def test_a_study_that_is_not_done_shows_what_there_is():
+    """A variant that a seed lacks is compared in the others."""
+    part = record(2)
+    part["results"] = [row for row in part["results"] if row["variant"] == "exact"]
+    part["results"].append({**part["results"][0], "comparison": "full network", "variant": "the recipe"})
+    exact, none = pages.lines([record(0), part], "sorting")
+    assert exact["Top-1, smallest"].endswith("(n=2)") and none["Top-1, smallest"] == "0.7500"
+    assert none["Change, smallest"] == "-5.0"
+    assert len(pages.lines([record(0), part], "full network")) == 1
+    assert list(pages.figures([record(0), part])) == ["ablations-r.png"]

@@ -20,7 +20,7 @@ from nnabla_ofa.system import container as checkpoint
 from nnabla_ofa.system.comm import Single
 from nnabla_ofa.training.losses import loss_gradients, smooth_targets, softmax
 from nnabla_ofa.training.optimiser import Optimiser
-from nnabla_ofa.training.sampling import draws
+from nnabla_ofa.training.sampling import draws, grown
 from nnabla_ofa.training.schedule import generator, learning_rate
 from nnabla_ofa.training.settings import Train
 from nnabla_ofa.training.step import NotFinite, Stepper
@@ -71,6 +71,30 @@ def test_every_image_size_and_sandwich_are_drawn():
 
 def draws_of(net, sizes, settings, steps):
     return draws(net, sizes, settings, steps, lambda step, use: generator(0, "s", 0, step, use))
+
+
+def test_images_grow_in_equal_parts_then_stay_the_largest():
+    assert [grown((32, 16, 24), 0.5, done) for done in (0, 0.24, 0.26, 0.49, 0.5, 0.99)] == [
+        16, 16, 24, 24, 32, 32]
+    assert [grown((16, 32), 1, done) for done in (0, 0.999)] == [16, 16]
+    assert grown((16, 32), 0, 0) == 32 and grown((32,), 0.5, 0.1) == 32
+    net = ofa.Network(ofa.Xception(), ofa.Xception().space("K357_E1_D123"))
+    found = draws(net, (24, 16), Train(growing_sizes=0.5), 8,
+                  lambda step, use: generator(0, "s", 0, step, use), lambda step: step / 8)
+    assert [size for size, _ in found] == [16] * 4 + [24] * 4
+
+
+def test_a_stage_sees_growing_images(tmp_path, monkeypatch):
+    """Over all of its epochs, its own setting in place of the recipe's."""
+    seen, step = [], Stepper._pass
+
+    def looking(self, images, *arguments, **more):
+        seen.append(images.shape[-1])
+        return step(self, images, *arguments, **more)
+    monkeypatch.setattr(Stepper, "_pass", looking)
+    tiny_run(tmp_path, "data.train_images=256", "data.held_out=0.05", "train.growing_sizes=1",
+             "stages.fullnet.growing_sizes=0.75").up_to("K7_E1_D3")
+    assert seen == [12] * 12 + [16] * 4  # updates of four passes
 
 
 def test_strictly_fair_draws_bring_every_choice_equally_often():

@@ -5,8 +5,9 @@
     head    mean, affine
 
 A subnet is written as the challenge writes it, 20 widths "16-8-...-64"; the last one, the
-classifier's, is ignored and read as 64. A space "C4-16_C4-32_C4-64" is the range of the widths, in
-steps of 4, at each of the three resolutions; "C16_C32_C64" is the full network.
+classifier's, is ignored and read as the largest. A space "C4-16_C4-32_C4-64" is the range of the widths, in
+steps of 4, at each of the three resolutions; "C16_C32_C64" is the full network. Wider networks (Zagoruyko &
+Komodakis, Wide residual networks, BMVC 2016) have other largest widths and steps.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from ..arch import Arch, Choice, Space, Text
 from .settings import require_settings
 
 GROUPS = (7, 6, 7)  # widths at each resolution, the ignored one included
-LARGEST = (16, 32, 64)
-STEP = 4
+WIDEST = 2**12
 
 _RANGES = re.compile("_".join([r"C(?:(\d+)-)?(\d+)"] * len(GROUPS)))
 
@@ -92,10 +92,11 @@ def _grouped(positions: Sequence) -> Tuple[Sequence, ...]:
 class ResNet20:
     """What fixes a network besides its search space.
 
-    shortcut: "official", a 1x1 convolution with BN where stride or width changes, else the identity;
-    or "always", the convolution in every block. dropout: rate in [0, 1) before the classifier.
-    bn_eps, bn_decay: of every BN; the latter only of running statistics (`layers.Mode.track`), which
-    fixed networks keep.
+    widths: the largest at each of the three resolutions. width_step: widths are multiples of it. stem_stride:
+    of the first convolution, 1 or 2. shortcut: "official", a 1x1 convolution with BN where stride or width
+    changes, else the identity; or "always", the convolution in every block. dropout: rate in [0, 1) before
+    the classifier. bn_eps, bn_decay: of every BN; the latter only of running statistics
+    (`layers.Mode.track`), which fixed networks keep.
     """
 
     family: str = "resnet20"
@@ -104,40 +105,58 @@ class ResNet20:
     dropout: float = 0.0
     bn_eps: float = 1e-5
     bn_decay: float = 0.9
+    widths: Tuple[int, ...] = (16, 32, 64)
+    width_step: int = 4
+    stem_stride: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        step = max(self.width_step, 1)
         require_settings(self, "resnet20", {
-            "shortcut": (self.shortcut in ("official", "always"), "official or always")})
+            "shortcut": (self.shortcut in ("official", "always"), "official or always"),
+            "width_step": (1 <= self.width_step <= WIDEST, f"from 1 to {WIDEST}"),
+            "widths": (len(self.widths) == 3 and all(step <= width <= WIDEST and width % step == 0
+                                                     for width in self.widths),
+                       f"three multiples of width_step={step}, up to {WIDEST}"),
+            "stem_stride": (self.stem_stride in (1, 2), "1 or 2")})
 
     def arch(self, text: Text) -> Arch:
         """Arch of 20 widths joined by "-"; raises OfaError that names the first one not allowed."""
         names = str(text).strip().split("-")
-        if len(names) != sum(GROUPS) or not all(re.fullmatch(r"[0-9]{1,3}", name) for name in names):
+        every = self._positions([(self.width_step, width) for width in self.widths])
+        if len(names) != sum(GROUPS) or not all(re.fullmatch(r"[0-9]{1,4}", name) for name in names):
             raise OfaError(f"subnet {text!r} is not {sum(GROUPS)} widths joined by '-', for example "
-                           f"{self.space('C16_C32_C64').largest()}")
+                           f"{Space(every).largest()}")
         widths = [Width(int(name)) for name in names]
-        for i, (width, choices) in enumerate(zip(widths[:-1], self.space("C4-16_C4-32_C4-64").blocks)):
+        for i, (width, choices) in enumerate(zip(widths[:-1], every)):
             if width not in choices:
                 raise OfaError(f"subnet {text!r}: its width {width} at place {i} is not one of {choices}")
-        return Arch((*widths[:-1], Width(LARGEST[-1])))
+        return Arch((*widths[:-1], Width(self.widths[-1])))
 
     def space(self, name: str) -> Space:
         """Space of its name, "C4-16_C4-32_C4-64", or of one subnet's; OfaError says what is wrong."""
         if str(name).lstrip()[:1].isdigit():
             return Space.of(self.arch(name))
-        match = _RANGES.fullmatch(str(name).strip())
+        match, step = _RANGES.fullmatch(str(name).strip()), self.width_step
         if match is None:
             raise OfaError(f"search space {name!r} is not of the form C<widths>_C<widths>_C<widths>, for "
-                           "example C4-16_C4-32_C4-64")
-        positions = []
-        for i, (count, largest) in enumerate(zip(GROUPS, LARGEST)):
+                           "example " + "_".join(f"C{step}-{width}" for width in self.widths))
+        ranges = []
+        for i, largest in enumerate(self.widths):
             high = int(match[2 * i + 2])
             low = int(match[2 * i + 1] or high)
-            if low % STEP or high % STEP or not STEP <= low <= high <= largest:
+            if low % step or high % step or not step <= low <= high <= largest:
                 raise OfaError(f"search space {name!r}: widths {low} to {high} are not multiples of "
-                               f"{STEP}, ascending, from {STEP} to {largest}")
-            positions += [Widths(tuple(range(low, high + 1, STEP)))] * count
-        return Space((*positions[:-1], Widths(LARGEST[-1:])))
+                               f"{step}, ascending, from {step} to {largest}")
+            ranges.append((low, high))
+        return Space(self._positions(ranges))
+
+    def _positions(self, ranges: Sequence[Tuple[int, int]]) -> Tuple[Widths, ...]:
+        """The choices of every place, from the range of widths at each resolution."""
+        step = self.width_step
+        places = [Widths(tuple(range(low, high + 1, step)))
+                  for count, (low, high) in zip(GROUPS, ranges) for _ in range(count)]
+        return (*places[:-1], Widths(self.widths[-1:]))
 
     def layers(self, space: Space, arch: Arch) -> Tuple[Layer, ...]:
         """Every layer of `arch` as it reads the weights that are stored for `space`.
@@ -147,7 +166,7 @@ class ResNet20:
         space.check(arch)
         a = [width.channels for width in cast(Sequence[Width], arch.blocks)]
         stored = [choices.values for choices in cast(Sequence[Widths], space.blocks)]
-        stem = ConvBn("stem", 3, a[0], 3, relu_out=True, full_out=stored[0][-1],
+        stem = ConvBn("stem", 3, a[0], 3, self.stem_stride, relu_out=True, full_out=stored[0][-1],
                       segments=stored[0], writes="trunk/0")
         return (stem, *(self.block(k, a[2 * k:2 * k + 3], stored[2 * k:2 * k + 3]) for k in range(9)),
                 Linear("classifier", a[18], self.classes, stored[18][-1], reads="trunk/2",

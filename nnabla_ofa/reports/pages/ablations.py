@@ -2,7 +2,7 @@
 
 A record (benchmarks/ablations.py), one a seed, has a row a subnet: comparison, variant, which one
 (a key of SUBNETS), train_seconds where it was trained, and the keys of any result. The first variant of a
-comparison is the recipe as it is.
+comparison is the recipe as it is. A study that is not done yet lacks the last variants.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .markdown import run_facts, table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMMANDS = {"ablations.md": "python benchmarks/ablations.py --data cifar10"}
+COMMANDS = {"ablations.md": "python benchmarks/ablations.py --data cifar10, and with --study tricks"}
 SUBNETS = {"largest": "largest", "smallest": "smallest", "random": "random ones", "narrowest": "narrowest"}
 # What each comparison of benchmarks/ablations.py is about; one of another name has no text.
 HEADINGS = {
@@ -31,6 +31,9 @@ HEADINGS = {
     "schedule": "Shrinking in stages, or all choices at once; the sandwich rule trains the largest, the "
                 "smallest and one\nrandom subnet in every update.",
     "distillation": "Soft targets of the frozen full network in the elastic stages.",
+    "full network": "The full network alone. Each row leaves out one of the recipe's tricks, or has "
+                    "another one in its\nplace.",
+    "elastic stage": "From the full network to all widths, in about as many operations.",
     "calibration": "Training images that the BN statistics of an extracted subnet are taken from."}
 
 
@@ -50,8 +53,9 @@ def pages(records: Records) -> Dict[str, str]:
 _NOTE = """Top-1 on the test images, mean ± standard deviation over seeds. The first row of each table is the
 recipe as it is (of the last one, the fewest images). *Change*, in points of top-1, is the difference
 from that row, seed by seed: what the variants of a seed have in common (full network, held-out images)
-cancels. All variants of a comparison train equally many subnets on equally many images unless their name
-says otherwise; the time is that of the elastic stages."""
+cancels. All variants of a comparison train equally many subnets on equally many images, or take about as
+many operations, unless their name says otherwise. The time is that of the elastic stages; of full networks,
+their own."""
 
 
 def by_recipe(records: Records) -> Dict[str, List[Record]]:
@@ -79,19 +83,20 @@ def top1(record: Record, comparison: str) -> Dict[str, Dict[str, float]]:
 
 def lines(seeds: Records, comparison: str) -> Table:
     """The table of one comparison: a row a variant."""
-    by_seed = [top1(record, comparison) for record in seeds]
+    by_seed = [own for own in (top1(record, comparison) for record in seeds) if own]
     base = next(iter(by_seed[0]))
     found = []
-    for variant in by_seed[0]:
+    for variant in dict.fromkeys(variant for own in by_seed for variant in own):
+        done = [own for own in by_seed if variant in own]
         seconds = [row["train_seconds"] for record in seeds for row in record["results"]
                    if (row["comparison"], row["variant"]) == (comparison, variant)
                    and row.get("train_seconds")]
         line = {"Variant": variant, "Time": duration(mean(seconds)) if seconds else "-"}
         for which, label in SUBNETS.items():
             if which in by_seed[0][base]:
-                line[f"Top-1, {label}"] = accuracy([own[variant][which] for own in by_seed])
+                line[f"Top-1, {label}"] = accuracy([own[variant][which] for own in done])
                 line[f"Change, {label}"] = "-" if variant == base else spread(
-                    [100 * (own[variant][which] - own[base][which]) for own in by_seed], 1)
+                    [100 * (own[variant][which] - own[base][which]) for own in done], 1)
         found.append(line)
     return found
 
@@ -105,5 +110,6 @@ def figures(records: Records) -> Dict[str, Figure]:
     """A panel a comparison: top-1 of every variant, seed and kind of subnet."""
     from ..plots.variants import variants_figure  # here: see pages/__init__.py
     return {picture(recipe): variants_figure(
-        {comparison: [top1(record, comparison) for record in seeds] for comparison in comparisons(seeds)},
+        {comparison: [own for own in (top1(record, comparison) for record in seeds) if own]
+         for comparison in comparisons(seeds)},
         SUBNETS) for recipe, seeds in by_recipe(of_kind(records, "benchmark", "ablations")).items()}

@@ -12,13 +12,11 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 from ..accuracies import STAGES, Figures, Key, collect, of_recipe
 from ..cells import accuracy, count, distinct
 from ..protocol import Records
-from ..published import RECIPE as PUBLISHED_RECIPE
-from ..published import published_rows
+from . import side_by_side
 from .markdown import table
 
-RECIPE = "xception_cifar10"
+RECIPES = ("wide_resnet20_cifar10", "xception_cifar10")  # the first one whose supernet was trained
 MARKERS = ("<!-- results: made by runners/tables.py -->", "<!-- /results -->")
-SOURCE, PUBLISHED_SIZE = "nnabla-nas README", 224  # of the published figures
 SHRINKING = tuple(stage for stage in STAGES if stage not in ("fullnet65", "search", "finetune"))
 ALONE = {"after": "fine-tuned", "scratch": "trained from scratch in as many epochs"}  # of "when"
 
@@ -35,40 +33,45 @@ def readme(path: Union[str, Path], records: Records) -> Dict[str, str]:
 
 
 def block(records: Records) -> Optional[str]:
-    """The table: what the recipe's networks reach on the test images of its largest size.
+    """The table of what a recipe's networks reach on test images of its largest size, and the picture of all.
 
-    None without records of the recipe.
+    None without records of one of the recipes.
     """
-    figures = {key: rows for key, rows in collect(records, RECIPE).items() if key.split == "test"}
+    recipe = next((name for name in RECIPES if len(of_recipe(records, name, "train")) > 1), RECIPES[-1])
+    figures = {key: rows for key, rows in collect(records, recipe).items() if key.split == "test"}
     if not figures:
         return None
-    size = max(key.image_size for key in figures)
-    theirs = {(row["stage"], row["canonical"], row["when"]): row["top1"].get(PUBLISHED_SIZE)
-              for row in published_rows(records, PUBLISHED_RECIPE) if row["source"] == SOURCE}
+    size, stages = max(key.image_size for key in figures), order(records, recipe)
     lines = []
-    for name, key in chosen([key for key in figures if key.image_size == size], figures):
+    for name, key in chosen([key for key in figures if key.image_size == size], figures, stages):
         rows = list(figures[key].values())
-        published = theirs.get((key.stage, key.subnet, key.when))
         lines.append({"Network": name, "Parameters": count(rows[0]["parameters"]),
                       "MACs": count(rows[0]["macs"]),
-                      f"Top-1, CIFAR-10 at {size} px": accuracy([row["top1"] for row in rows]),
-                      "published, ImageNet": accuracy([published] if published else [])})
-    trained = of_recipe(records, RECIPE, "train")
+                      "Top-1, test images of CIFAR-10": accuracy([row["top1"] for row in rows])})
+    trained = of_recipe(records, recipe, "train")
     hours = sum(record["seconds"] for record in trained) / 3600
     cores = distinct(record["machine"]["cores"] for record in trained)
     return "\n\n".join([
-        table(lines), f"Trained here in {hours:.1f} hours on {cores} CPU cores. The last column is the "
-        "[published run](results/xception_imagenet.md) of the same\nspace on ImageNet at full width "
-        f"({PUBLISHED_SIZE} pixels, {SOURCE}), which we have not repeated.",
-        f"[![Top-1 against MACs](results/{RECIPE}-accuracy-macs.png)](results/{RECIPE}.md)"])
+        table(lines), f"All of [`{recipe}`](results/{recipe}.md), trained on CIFAR-10 in {hours:.1f} hours "
+        f"on {cores} CPU cores.\nThe picture has every network that was trained on it here.",
+        f"[![Top-1 against MACs]({side_by_side.PICTURE_IN_RESULTS})](results/{side_by_side.DATA}.md)"])
 
 
-def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
+def order(records: Records, recipe: str) -> Tuple[str, ...]:
+    """The stages of a recipe that were trained, the full network's first, the whole supernet's last."""
+    trained = [record["stage"] for record in of_recipe(records, recipe, "train")]
+    named = [stage["name"] for record in of_recipe(records, recipe, "train")
+             for stage in record["settings"].get("stages", ())]
+    return tuple(dict.fromkeys(stage for stage in named if stage in trained)) or SHRINKING
+
+
+def chosen(keys: Sequence[Key], figures: Figures, stages: Sequence[str]) -> List[Tuple[str, Key]]:
     """The six networks to show: the full one, the supernet's ends, the middle of the front, one trained on.
 
     Args:
         keys: To choose from.
         figures: Whose keys they are.
+        stages: In their order, the full network's first.
 
     Returns:
         (what to call it, key) each. A network that has several names is there once, under the first.
@@ -78,9 +81,9 @@ def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
     def of(stage: str) -> List[Key]:  # by MACs
         return sorted((key for key in keys if key.stage == stage), key=lambda key: macs[key])
 
-    last = max((key.stage for key in keys if key.stage in SHRINKING), key=SHRINKING.index, default="")
-    found = [("Full network, trained alone", key) for key in of(SHRINKING[0])[-1:]]
-    if last != SHRINKING[0]:
+    last = max((key.stage for key in keys if key.stage in stages), key=stages.index, default="")
+    found = [("Full network, trained alone", key) for key in of(stages[0])[-1:]]
+    if last != stages[0]:
         found += [("The same inside the supernet", key) for key in of(last)[-1:]]
         found += [("Smallest inside the supernet", key) for key in of(last)[:1]]
     front = of("search")
@@ -91,5 +94,5 @@ def chosen(keys: Sequence[Key], figures: Figures) -> List[Tuple[str, Key]]:
     # A subnet in the supernet, in the front and as extracted is one network.
     once: Dict[Tuple[str, bool, str], Tuple[str, Key]] = {}
     for name, key in found:
-        once.setdefault((key.subnet, key.stage == SHRINKING[0], key.when or "before"), (name, key))
+        once.setdefault((key.subnet, key.stage == stages[0], key.when or "before"), (name, key))
     return list(once.values())

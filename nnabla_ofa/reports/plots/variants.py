@@ -19,20 +19,22 @@ def variants_figure(comparisons: Mapping[str, Sequence[Seed]], labels: Dict[str,
     """Top-1 of variants: a panel a comparison, a dot a seed, a dash at the mean.
 
     Args:
-        comparisons: {title: seeds}. All seeds of one have the same variants.
+        comparisons: {title: seeds}. A seed may lack variants, but for the first one.
         labels: {kind of subnet: text in the legend}.
     """
     figure, axes = panels_beside(2.7 * len(comparisons) + 1, 3.6, len(comparisons))
     for axis, (title, seeds) in zip(axes, comparisons.items()):
-        names = list(seeds[0])
+        names = list(dict.fromkeys(name for seed in seeds for name in seed))
         for i, kind in enumerate(labels):
             if kind not in seeds[0][names[0]]:
                 continue
             places = np.arange(len(names)) + 0.2 * (i - (len(labels) - 1) / 2)
             for seed in seeds:
-                axis.plot(places, [seed[name][kind] for name in names], MARKERS[i], ls="", ms=4,
+                axis.plot(places, [seed[name][kind] if name in seed else np.nan for name in names],
+                          MARKERS[i], ls="", ms=4,
                           color=COLOURS[i], alpha=0.6, mew=0)
-            axis.plot(places, [mean(seed[name][kind] for seed in seeds) for name in names], "_", ms=9,
+            axis.plot(places, [mean(seed[name][kind] for seed in seeds if name in seed)
+                                 for name in names], "_", ms=9,
                       color=COLOURS[i])
         axis.set_xticks(range(len(names)), [textwrap.fill(name, 11) for name in names], fontsize=7)
         axis.set_title(title, fontsize=10)
