@@ -85,6 +85,9 @@ def augment_image(image: np.ndarray, augment: Augment, u: Sequence[float]) -> np
     return image
 
 
+IN_CACHE = 1 << 15  # pixels that are normalised at a time
+
+
 def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """What a network takes: (x / 255 - mean) / std of every value, and channels before rows.
 
@@ -103,10 +106,13 @@ def normalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -
     scale = np.float32(1 / 255) / spread
     shift = np.array(mean, np.float32).reshape(3) / spread
     out = np.empty((images.shape[0], 3) + images.shape[1:3], np.float32)
-    for image, planes in zip(images, out):  # a plane at a time stays in the cache
-        for c, plane in enumerate(cv2.split(image)):
-            np.multiply(plane, scale[c], out=planes[c])
-            planes[c] -= shift[c]
+    height, width = images.shape[1:3]
+    step = max(IN_CACHE // max(height * width, 1), 1)
+    for first in range(0, len(images), step):
+        planes = out[first:first + step]
+        for c, plane in enumerate(cv2.split(images[first:first + step].reshape(-1, width, 3))):
+            np.multiply(plane.reshape(-1, height, width), scale[c], out=planes[:, c])
+            planes[:, c] -= shift[c]
     return out
 
 
