@@ -343,15 +343,6 @@ def in_nchw(x: nn.Variable, mode: Mode, function: Callable[[nn.Variable], nn.Var
     return kernels.to_chwn(function(F.transpose(x, (3, 0, 1, 2))))
 
 
-def on_channels(x: nn.Variable, function: Callable[[nn.Variable], nn.Variable]) -> nn.Variable:
-    """A function that treats all pixels of a channel alike, as BN does, on a trunk (C, H, W, N).
-
-    It is applied to (1, C, H W N, 1), which is the same memory: nothing is transposed.
-    """
-    y = function(F.reshape(x, (1, x.shape[0], int(np.prod(x.shape[1:])), 1)))
-    return F.reshape(y, (y.shape[1], *x.shape[1:]))
-
-
 def cut(x: nn.Variable, *parts: slice) -> nn.Variable:
     """Part of (N, C, H, W), all images: a slice for each of C, H and W.
 

@@ -86,6 +86,7 @@ class Conv(Single):
             return y if residual is None else activate(y + residual, self.activation, fast=True)
         if self._depthwise():
             y = kernels.depthwise(x, self.variable("conv/W"), self.stride[0])
+            y = y + F.reshape(self.variable("conv/b"), (self.w_out, 1, 1, 1)) if self.bias else y
             return fused.normalized(y, self.name, self.w_out, mode, residual, self.activation, self.eps)
         return fused.convolution(x, self, mode, fused.constants(self, mode), full, residual=residual,
                                  activation=self.activation, eps=self.eps, stride=self.stride, pad=self.pad,
@@ -96,7 +97,7 @@ class Conv(Single):
         side, stride = self.kernel[0], self.stride[0]
         return (self.groups == self.w_in == self.w_out and side in (1, 3, 5, 7)
                 and self.kernel == (side, side) and self.pad == (side // 2,) * 2
-                and self.stride == (stride, stride) and self.bn and not self.bias)
+                and self.stride == (stride, stride) and self.bn)
 
     def fold(self, arrays: Mapping[str, np.ndarray], eps: float) -> Arrays:
         """See `base.Owner`."""

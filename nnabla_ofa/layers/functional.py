@@ -17,7 +17,7 @@ import nnabla.functions as F
 import numpy as np
 
 from .. import kernels
-from .activation import activate
+from . import activation
 from .base import Arrays, Mode, Owner, Parameter, cut, in_nchw, parameters
 from .conv import Conv, Pair
 from .dense import Dense
@@ -39,6 +39,11 @@ ALL = slice(None)
 def pair(sizes: Sizes) -> Pair:
     """(height, width) of one number or two."""
     return (sizes, sizes) if isinstance(sizes, int) else sizes
+
+
+def activate(x: nn.Variable, name: str, mode: Mode) -> nn.Variable:
+    """The activation of this name, one of `activation.ACTIVATIONS`, of the trunk or of features."""
+    return activation.activate(x, name, mode.fast)
 
 
 # Layers with weights ------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def select_kernel(x: nn.Variable, name: str, stride: int, groups: int, mode: Mod
                     for k, kernel in enumerate((1, 3)))
     seen = dense(global_mean(small + large, mode), f"{name}/sk/fc", max(width // 32, 32), mode)
     votes = [dense(seen, f"{name}/sk/fcs/{k}", width, mode) for k in (0, 1)]
-    share = activate(votes[0] - votes[1], "sigmoid")  # the softmax of two
+    share = activate(votes[0] - votes[1], "sigmoid", mode)  # the softmax of two
     return batch_norm(scale(small - large, share, mode) + large, f"{name}/1", mode)
 
 
@@ -75,7 +75,7 @@ def cbam(x: nn.Variable, name: str, mode: Mode) -> nn.Variable:
         hidden = dense(features, f"{name}/gate/0", channels(x, mode) // 16, mode, act="relu")
         return dense(hidden, f"{name}/gate/1", channels(x, mode), mode)
 
-    gate = activate(mlp(global_mean(x, mode)) + mlp(global_max(x, mode)), "sigmoid")
+    gate = activate(mlp(global_mean(x, mode)) + mlp(global_max(x, mode)), "sigmoid", mode)
     y = scale(x, gate, mode)
     gate = concat(channel_max(y, mode), channel_mean(y, mode), mode=mode)
     gate = conv(gate, f"{name}/pixels", 1, 7, mode, bn=False, act="none")
@@ -101,7 +101,7 @@ def resnext29(x: nn.Variable, classes: int, mode: Mode, groups: int, group_width
         y = conv(y, f"{name}/0", groups * (group_width * width // 256), 1, mode)
         y = conv(core(y, name, stride, groups, mode), f"{name}/2", width, 1, mode, act="none")
         y = y if attention is None else attention(y, name, mode)
-        y = activate(y + shortcut, "relu")
+        y = activate(y + shortcut, "relu", mode)
     return classifier(y, "classifier", classes, mode)
 
 

@@ -58,7 +58,7 @@ def block(x: nn.Variable, name: str, stage: Stage, first: bool, mode: Mode) -> n
         x = conv(x, f"{name}/skip", added + joined, 1, mode, stride, act="none")
     residual, dense = split(x, (added, channels(x, mode) - added), mode)
     more, new = split(y, (added, joined), mode)
-    return activate(concat(residual + more, dense, new, mode=mode), "relu")
+    return activate(concat(residual + more, dense, new, mode=mode), "relu", mode)
 
 
 KUANGLIU: Tuple[Rule, ...] = (

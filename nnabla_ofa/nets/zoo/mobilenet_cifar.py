@@ -22,7 +22,7 @@ shortcut; convolutions have a bias; the stem is a 1x1 on padded images; the clas
 from __future__ import annotations
 
 from functools import partial
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 import nnabla as nn
 
@@ -75,8 +75,7 @@ def mobilenetv2(x: nn.Variable, classes: int, mode: Mode) -> nn.Variable:
             shortcut = y if own == 1 else None
             if shortcut is not None and channels(y, mode) != WIDTHS[i]:
                 shortcut = conv(y, f"{name}/skip", WIDTHS[i], 1, mode, act="none")
-            y = inverted(y, name, WIDTHS[i], i > 0, own, mode, "relu")
-            y = y if shortcut is None else y + shortcut
+            y = inverted(y, name, WIDTHS[i], i > 0, own, mode, "relu", shortcut)
     return classifier(conv(y, "head", 1280, 1, mode), "classifier", classes, mode)
 
 
@@ -87,15 +86,15 @@ def mobilenetv2_cifar100(x: nn.Variable, classes: int, mode: Mode) -> nn.Variabl
         for j in range(DEPTHS[i]):
             own = stride if j == 0 else 1
             same = own == 1 and channels(y, mode) == WIDTHS[i]
-            out = inverted(y, f"stages/{i}/{j}", WIDTHS[i], i > 0, own, mode, "relu6", bias=True)
-            y = y + out if same else out
+            y = inverted(y, f"stages/{i}/{j}", WIDTHS[i], i > 0, own, mode, "relu6", y if same else None,
+                         bias=True)
     y = global_mean(conv(y, "head", 1280, 1, mode, bias=True, act="relu6"), mode, keep=True)
     y = conv(y, "classifier", classes, 1, mode, bias=True, bn=False, act="none", scores=True)
     return flatten(y, mode)
 
 
 def inverted(x: nn.Variable, name: str, width: int, expand: bool, stride: int, mode: Mode, act: str,
-             bias: bool = False) -> nn.Variable:
+             shortcut: Optional[nn.Variable], bias: bool = False) -> nn.Variable:
     """The convolutions of an inverted residual block.
 
     Args:
@@ -106,12 +105,13 @@ def inverted(x: nn.Variable, name: str, width: int, expand: bool, stride: int, m
         stride: Of the depthwise convolution, in pixels.
         mode: How the graph is built.
         act: The activation of the first two.
+        shortcut: What is added to the last, or None.
         bias: Whether they have one.
     """
     inner = channels(x, mode) * (6 if expand else 1)
     y = conv(x, f"{name}/0", inner, 1, mode, bias=bias, act=act)
     y = conv(y, f"{name}/1", inner, 3, mode, stride, groups=inner, bias=bias, act=act)
-    return conv(y, f"{name}/2", width, 1, mode, bias=bias, act="none")
+    return conv(y, f"{name}/2", width, 1, mode, bias=bias, act="none", residual=shortcut)
 
 
 def stage(i: int, j: int) -> str:

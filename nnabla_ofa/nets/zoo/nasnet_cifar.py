@@ -56,7 +56,7 @@ def nasnet(x: nn.Variable, classes: int, mode: Mode, dropout: float = 0.0) -> nn
         for _ in range(CELLS):
             previous, y = y, normal(y, previous, f"cells/{place}", width, mode)
             place += 1
-    return classifier(activate(y, "relu"), "classifier", classes, mode, dropout)
+    return classifier(activate(y, "relu", mode), "classifier", classes, mode, dropout)
 
 
 def normal(x: nn.Variable, previous: nn.Variable, name: str, width: int, mode: Mode) -> nn.Variable:
@@ -68,7 +68,7 @@ def normal(x: nn.Variable, previous: nn.Variable, name: str, width: int, mode: M
         return separable(y, f"{name}/{block}", width, kernel, mode, bias=False)
 
     old = fit(previous, x, f"{name}/fit", width, mode)
-    h = conv(activate(x, "relu"), f"{name}/dem_reduce", width, 1, mode, act="none")
+    h = conv(activate(x, "relu", mode), f"{name}/dem_reduce", width, 1, mode, act="none")
     return concat(
         old,
         sep(h, "block1_left", 3) + h,
@@ -84,7 +84,7 @@ def reduction(x: nn.Variable, previous: nn.Variable, name: str, width: int, mode
         return separable(y, f"{name}/{block}", width, kernel, mode, stride)
 
     old = fit(previous, x, f"{name}/fit", width, mode)
-    h = conv(activate(x, "relu"), f"{name}/dim_reduce", width, 1, mode, bias=True, act="none")
+    h = conv(activate(x, "relu", mode), f"{name}/dim_reduce", width, 1, mode, bias=True, act="none")
     first = sep(old, "layer1block1_left", 7) + sep(h, "layer1block1_right", 5)
     second = max_pool(h, 3, mode, 2, 1) + sep(old, "layer1block2_right", 7)
     third = average_pool(h, 3, mode, 2, 1) + sep(old, "layer1block3_right", 5)
@@ -107,7 +107,7 @@ def separable(x: nn.Variable, name: str, width: int, kernel: int, mode: Mode, st
         bias: Whether the first depthwise convolution has one; all other convolutions have.
     """
     for i in (1, 2):
-        w_in, x = channels(x, mode), activate(x, "relu")
+        w_in, x = channels(x, mode), activate(x, "relu", mode)
         x = conv(x, f"{name}/{i}/depthwise", w_in, kernel, mode, stride if i == 1 else 1, groups=w_in,
                  bias=bias or i == 2, bn=False, act="none")
         x = conv(x, f"{name}/{i}/pointwise", width, 1, mode, bias=True, act="none")
@@ -124,9 +124,11 @@ def fit(previous: nn.Variable, x: nn.Variable, name: str, width: int, mode: Mode
     if halves or w_in == width:
         idle(Conv(f"{name}/dim_reduce", w_in, width, (1, 1), bias=True), mode)
     if not halves:
-        return previous if w_in == width else conv(activate(previous, "relu"), f"{name}/dim_reduce", width, 1,
-                                                   mode, bias=True, act="none")
-    y = activate(previous, "relu")
+        if w_in == width:
+            return previous
+        y = activate(previous, "relu", mode)
+        return conv(y, f"{name}/dim_reduce", width, 1, mode, bias=True, act="none")
+    y = activate(previous, "relu", mode)
     both = (conv(subsample(pixels, 2, mode), f"{name}/{half}", width // 2, 1, mode, bias=True, bn=False,
                  act="none") for half, pixels in (("p1", y), ("p2", shift(y, mode))))
     return batch_norm(concat(*both, mode=mode), f"{name}/bn", mode, act="none")

@@ -46,7 +46,7 @@ def pnasnet(x: nn.Variable, classes: int, mode: Mode, cell: Cell, width: int) ->
 def cell_a(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> nn.Variable:
     """7x7 beside a pool."""
     return activate(separable(x, f"{name}/sep/1", width, 7, stride, mode)
-                    + pooled(x, name, width, stride, mode), "relu")
+                    + pooled(x, name, width, stride, mode), "relu", mode)
 
 
 def cell_b(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> nn.Variable:
@@ -54,7 +54,7 @@ def cell_b(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> nn
     left = (separable(x, f"{name}/sep/1", width, 7, stride, mode)
             + separable(x, f"{name}/sep/2", width, 3, stride, mode))
     right = pooled(x, name, width, stride, mode) + separable(x, f"{name}/sep/3", width, 5, stride, mode)
-    both = concat(activate(left, "relu"), activate(right, "relu"), mode=mode)
+    both = concat(activate(left, "relu", mode), activate(right, "relu", mode), mode=mode)
     return conv(both, f"{name}/2", width, 1, mode)
 
 

@@ -30,7 +30,7 @@ def seresnet(x: nn.Variable, classes: int, mode: Mode, blocks: Sequence[int],
         y = residual(y, name, width, stride, bottleneck, mode, bias=True)
         gate = dense(global_mean(y, mode), f"{name}/se/0", out // 16, mode, act="relu")
         gate = dense(gate, f"{name}/se/1", out, mode, act="sigmoid")
-        y = activate(scale(y, gate, mode) + shortcut, "relu")
+        y = activate(scale(y, gate, mode) + shortcut, "relu", mode)
     return classifier(y, "classifier", classes, mode)
 
 

@@ -50,12 +50,12 @@ def shake_resnet(x: nn.Variable, classes: int, mode: Mode, width: int, blocks: i
     for name, wide, stride in plan((blocks,) * 3, (width, 2 * width, 4 * width)):
         first, second = (branch(y, f"{name}/{k}", wide, stride, mode) for k in (0, 1))
         y = shaken(first, second, name, mode) + shortcut(y, f"{name}/skip", wide, stride, mode)
-    return classifier(activate(y, "relu"), "classifier", classes, mode)
+    return classifier(activate(y, "relu", mode), "classifier", classes, mode)
 
 
 def branch(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> nn.Variable:
     """[ReLU, 3x3, BN, ReLU, 3x3, BN]."""
-    y = conv(activate(x, "relu"), f"{name}/0", width, 3, mode, stride)
+    y = conv(activate(x, "relu", mode), f"{name}/0", width, 3, mode, stride)
     return conv(y, f"{name}/1", width, 3, mode, act="none")
 
 
@@ -81,7 +81,7 @@ def shortcut(x: nn.Variable, name: str, width: int, stride: int, mode: Mode) -> 
             idle(Conv(f"{name}/{half}", width, width // 2, (1, 1), bn=False), mode)
         idle(BatchNorm(name, width), mode)
         return x
-    y = activate(x, "relu")
+    y = activate(x, "relu", mode)
     halves = (conv(subsample(view, stride, mode), f"{name}/{half}", width // 2, 1, mode, bn=False, act="none")
               for half, view in enumerate((y, shift(y, mode))))
     return batch_norm(concat(*halves, mode=mode), name, mode, act="none")

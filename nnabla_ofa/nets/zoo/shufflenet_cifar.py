@@ -54,7 +54,7 @@ def unit(x: nn.Variable, name: str, width: int, first: bool, mode: Mode) -> nn.V
     y = shuffle(conv(x, f"{name}/0", inner, 1, mode, groups=GROUPS, bias=True), GROUPS, mode)
     y = conv(y, f"{name}/1", inner, 3, mode, 2 if first else 1, groups=inner, bias=True, act="none")
     y = conv(y, f"{name}/2", new, 1, mode, groups=GROUPS, bias=True, act="none")
-    return activate(concat(average_pool(x, 3, mode, pad=1), y, mode=mode) if first else x + y, "relu")
+    return activate(concat(average_pool(x, 3, mode, pad=1), y, mode=mode) if first else x + y, "relu", mode)
 
 
 PARTS = ("bottlneck.0.pointwise", "depthwise.depthwise", "expand.pointwise")  # so spelt in the original

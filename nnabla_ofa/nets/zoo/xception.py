@@ -52,10 +52,10 @@ def xception_cifar(x: nn.Variable, classes: int, mode: Mode, dropout: float = 0.
     y = conv(x, "stem/0", 32, 3, mode)
     y = conv(y, "stem/1", 64, 3, mode)
     for i, (width, stride) in enumerate(zip(ENTRY, (2, 2, 1))):
-        y = activate(y, "relu") if i else y
+        y = activate(y, "relu", mode) if i else y
         y = block(y, f"entry/{i}", (width, width), stride, mode, relu_first=False, bias=True)
     for i in range(MIDDLE):
-        y = block(activate(y, "relu"), f"middle/{i}", (728,) * 3, 0, mode, relu_first=False)
+        y = block(activate(y, "relu", mode), f"middle/{i}", (728,) * 3, 0, mode, relu_first=False)
     y = block(y, "exit", EXIT, 2, mode, bias=True)
     return head(y, classes, mode, dropout)
 
@@ -75,7 +75,7 @@ def block(x: nn.Variable, name: str, widths: Sequence[int], stride: int, mode: M
     """
     y = x
     for i, width in enumerate(widths):
-        y = separable(activate(y, "relu") if i or relu_first else y, f"{name}/{i}", width, mode)
+        y = separable(activate(y, "relu", mode) if i or relu_first else y, f"{name}/{i}", width, mode)
     if not stride:
         return y + x
     shortcut = conv(x, f"{name}/skip", widths[-1], 1, mode, stride, bias=bias, act="none")
