@@ -157,7 +157,10 @@ def fronts(options: argparse.Namespace) -> None:
         found[precision], = [record for record in records.read(options.runs / "supernet" / "records")
                              if record.get("name") == precision and record["kind"] == "search"]
     rows = [{**row, "front": precision} for precision, own in found.items() for row in own["results"]]
-    rows += as_int8(options, weights, found["float32"])
+    again = as_int8(options, weights, found["float32"])
+    for row, files in zip(rows, again):  # the float32 search wrote the chosen subnet's weights alone
+        row["float32_bytes"] = files["float32_bytes"]
+    rows += again
     asked = {"count": options.count, "held_out_images": found["int8"]["search"]["held_out_images"],
              "int8": found["int8"]["search"]["int8"], "recipe": found["int8"]["recipe"],
              "space": found["int8"]["space"], "image_size": found["int8"]["search"]["image_size"]}
