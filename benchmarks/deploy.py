@@ -41,12 +41,14 @@ from nnabla_ofa.system.comm import Single, connect
 RECIPE, SUPERNET = "benchmark_deploy", "K357_E0.6+0.8+1_D123"
 PIECES = ("networks", "tables", "fronts")
 THREADS = (1, 2)
-# Trained here: the recipe, its first stage, further settings.
-TRAINED = {"xception_digits": ("K7_E1_D3", []), "mobilenetv3_digits": ("K7_E6_D4", []),
-           "resnet50_digits": ("D2_E0.35_W1", []),
-           "resnet20_cifar10": ("C16_C32_C64", ["data.source=digits", "data.image_sizes=[16]",
-                                                "data.valid_sizes=[16]", "train.batch_size=32",
-                                                "train.global_batch=32", "stages.fullnet.epochs=6"])}
+# Trained here on the scanned digits: the recipe, its first stage, what is other than in the recipe.
+TRAINED = {"xception_digits": ("xception_digits", "K7_E1_D3", []),
+           "mobilenetv3_digits": ("mobilenetv3_digits", "K7_E6_D4", []),
+           "resnet50_digits": ("resnet50_digits", "D2_E0.35_W1", []),
+           "resnet20_digits": ("resnet20_cifar10", "C16_C32_C64", [
+               "data.source=digits", "data.image_sizes=[16]", "data.valid_sizes=[16]",
+               "data.augment.flip=false", "data.augment.pad=1", "train.batch_size=32",
+               "train.global_batch=32"])}
 # With new weights: the name, what `create` takes, the image size.
 NEW = {"Xception41": (("xception", SUPERNET), 224), "MobileNetV3": (("mobilenetv3", "K357_E346_D234"), 224),
        "ResNet50-D": (("ofa_resnet50", "D012_E0.2+0.25+0.35_W0.65+0.8+1"), 224),
@@ -59,9 +61,9 @@ Row = Dict[str, Any]
 
 def networks(options: argparse.Namespace) -> None:
     """A row a network, recorded as soon as it is measured."""
-    for name, (stage, settings) in TRAINED.items():
+    for name, (recipe, stage, settings) in TRAINED.items():
         if not options.names or name in options.names:
-            start, net = time.time(), trained(options.runs / name, name, stage, settings)
+            start, net = time.time(), trained(options.runs / name, recipe, stage, settings)
             size = max(net.info["recipe"]["data"]["valid_sizes"])
             record(options, "networks", [{"network": name, **of_network(net, size, options.rounds),
                                           **accuracy(net, size)}], start)
@@ -157,7 +159,10 @@ def fronts(options: argparse.Namespace) -> None:
         found[precision], = [record for record in records.read(options.runs / "supernet" / "records")
                              if record.get("name") == precision and record["kind"] == "search"]
     rows = [{**row, "front": precision} for precision, own in found.items() for row in own["results"]]
-    rows += as_int8(options, weights, found["float32"])
+    again = as_int8(options, weights, found["float32"])
+    for row, files in zip(rows, again):  # the float32 search wrote the chosen subnet's weights alone
+        row["float32_bytes"] = files["float32_bytes"]
+    rows += again
     asked = {"count": options.count, "held_out_images": found["int8"]["search"]["held_out_images"],
              "int8": found["int8"]["search"]["int8"], "recipe": found["int8"]["recipe"],
              "space": found["int8"]["space"], "image_size": found["int8"]["search"]["image_size"]}

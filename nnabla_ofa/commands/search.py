@@ -244,7 +244,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    help="judge subnets as int8 ONNX files, by onnxruntime; the front in float32, too")
     p.add_argument("--calibrate", choices=tuple(METHODS_OF_CALIBRATION), default="minmax",
                    help="of --int8: how ranges of activations follow from images (default minmax)")
-    p.add_argument("--calibration-images", type=at_least(1), default=128, metavar="N",
+    p.add_argument("--calibration-images", type=at_least(1), default=CALIBRATION_IMAGES,
+                   metavar="N",
                    help=f"of --int8 (default {CALIBRATION_IMAGES})")
     p.add_argument("--name", help="name of the record and the report (default: search)")
     add_new_head(p)

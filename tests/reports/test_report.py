@@ -123,6 +123,27 @@ def test_what_a_record_says_is_text_and_nothing_else(made):
     assert once.count(evil) == 2 + 5 + len(rows) + 1 + 3 + 2 + 2
 
 
+def test_int8_stands_beside_float32_and_the_chosen_networks_files_are_linked(made):
+    record, page = made
+    assert "int8" not in page and "The chosen network" not in page
+    rows = [{**row, "float32_bytes": 2_000_000, "int8_bytes": 600_000, "int8_top1": row["top1"] - 0.2,
+             "int8_valid_top1": row["valid_top1"] - 0.1} for row in record["results"]]
+    setting = {"runtime": "onnxruntime", "kernels": "onnxruntime 1.19.2", "precision": "int8", "threads": 2,
+               "processor": "a CPU"}
+    asked = {**record["search"], "int8": {"calibrate": "minmax", "images": 64}, "latency_table": "t.json",
+             "latency_setting": setting}
+    files = {"int8 ONNX": {"path": "a & b#1.onnx", "bytes": 600_000},
+             "weights": {"path": "javascript:alert(1)", "bytes": 10}}
+    page = report.page({**record, "results": rows, "search": asked, "files": files}, {})
+    row = rows[0]
+    assert "Top-1, held-out, float32 / int8" in page and "2.00 MB / 600 kB" in page
+    assert f"{row['valid_top1']:.2%} / {row['int8_valid_top1']:.2%}" in page
+    assert f"{row['top1']:.2%} / {row['int8_top1']:.2%}" in page
+    assert "onnxruntime 1.19.2, int8, 2 threads of a CPU" in page
+    assert "--int8 --calibrate minmax --calibration-images 64" in page
+    assert re.findall(r'<a href="([^"]*)">', page) == ["a%20%26%20b%231.onnx", "javascript%3Aalert%281%29"]
+
+
 def test_latency_has_a_column_where_it_was_measured(made):
     record = dict(made[0], results=[dict(row, latency_ms=1.234) for row in made[0]["results"]])
     page = report.page(record, {})

@@ -12,7 +12,7 @@ from .markdown import benchmark_facts, table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COMMANDS = {"deploy.md": "python benchmarks/deploy.py --data cifar10"}
+COMMANDS = {"deploy.md": "python benchmarks/deploy.py"}
 RECIPE, PICTURE = "benchmark_deploy", "deploy-fronts.png"
 # Of each front: which of a row's figures it is of.
 FRONTS = {"float32": ("valid_top1", "top1"), "int8": ("int8_valid_top1", "int8_top1"),
@@ -83,7 +83,7 @@ def fronts(record: Record) -> str:
         f"{asked['image_size']} pixels), {asked['count']} subnets each, for\nmost top-1 at least ms "
         "in onnxruntime on one thread. The first judges float32 networks by a latency table of\nfloat32; the "
         "second judges each as the int8 file that it becomes, by one of int8. "
-        f"\"float32, quantised\" are the first one's subnets as int8\nfiles. Chosen on "
+        f"\"float32, quantised\" are\nthe first one's subnets as int8 files. Chosen on "
         f"{asked['held_out_images']:,} held-out images; ranges by {asked['int8']['calibrate']} from "
         f"{asked['int8']['images']} calibration images.", table(rows, left=2),
         f"![Fronts in float32 and int8]({PICTURE})"])
