@@ -15,7 +15,20 @@ import logging
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 
@@ -67,46 +80,83 @@ def int8(source: Path, target: Path, images: np.ndarray, calibrate: str = "minma
         OfaError: Packages are missing, the file is damaged or cannot be quantised, the images are too few or
             of another shape, there is no such method or node.
     """
+    ready = calibrated(source, images, calibrate)
+    unknown = sorted(set(keep_float) - {node.name for node in ready.model.graph.node})
+    if unknown:
+        raise OfaError(f"{source} has no layer {unknown[0]} to keep in float32")
+    write_atomically(target, quantised(ready, keep_float))
+
+
+class Calibrated(NamedTuple):
+    """A file that is ready to be quantised. model: with shapes; ranges: of its activations, onnxruntime's."""
+
+    source: Path
+    model: Any
+    ranges: Any
+
+
+def calibrated(source: Path, images: np.ndarray, calibrate: str) -> Calibrated:
+    """Run the images through a file; arguments and errors as of `int8`."""
     use = packages()
     if calibrate not in METHODS:
         raise OfaError(f"--calibrate {calibrate} is none of {', '.join(METHODS)}")
     model = read(source, use)
     check_images(source, model, images)
-    unknown = sorted(set(keep_float) - {node.name for node in model.graph.node})
-    if unknown:
-        raise OfaError(f"{source} has no layer {unknown[0]} to keep in float32")
-    with tempfile.TemporaryDirectory() as folder:
-        named, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+    method = getattr(use.quantization.CalibrationMethod, METHODS[calibrate])
+    with one_error(source), tempfile.TemporaryDirectory() as folder:
+        named = Path(folder) / "float.onnx"
         use.onnx.save(model, str(named))
-        try:
-            quantise(named, made, Batches(model, images), calibrate, keep_float, use)
-            use.onnxruntime.InferenceSession(str(made), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has no class for "this graph cannot be quantised"
-            raise OfaError(f"{source} cannot be quantised: {one_line(error)}") from error
-        done = use.onnx.load(str(made))
-        use.onnx.helper.set_model_props(done, {entry.key: entry.value for entry in model.metadata_props})
-        write_atomically(target, done.SerializeToString())
+        calibrator = use.quantization.create_calibrator(
+            named, sorted(kinds()), str(Path(folder) / "outputs.onnx"), method)
+        entry, = model.graph.input
+        for batch in split(images, entry.type.tensor_type.shape.dim[0].dim_value):
+            calibrator.collect_data(Batches(entry.name, [batch]))  # more at a time are all in memory
+        ranges = calibrator.compute_data()
+        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+        return Calibrated(source, load_model_with_shape_infer(named), ranges)
 
 
-def quantise(source: Path, target: Path, batches: Batches, calibrate: str, keep_float: Sequence[str],
-             use: Packages) -> None:
-    """The call of onnxruntime.
+def quantised(ready: Calibrated, keep_float: Sequence[str]) -> bytes:
+    """The int8 form of a file.
 
-    On CPUs without VNNI its kernels add two products of u8 and s8 in 16 bits, which saturates. Weights of
-    7 bits (reduce_range) cannot.
+    On CPUs without VNNI the kernels of onnxruntime add two products of u8 and s8 in 16 bits, which saturates.
+    Weights of 7 bits (reduce_range) cannot.
     """
-    library = use.quantization
+    use = packages()
+    library, copy = use.quantization, use.onnx.ModelProto()
+    copy.CopyFrom(ready.model)
+    with one_error(ready.source):
+        quantiser = library.QDQQuantizer(
+            copy, per_channel=True, reduce_range=True, weight_qType=library.QuantType.QInt8,
+            activation_qType=library.QuantType.QUInt8, tensors_range=ready.ranges, nodes_to_quantize=[],
+            nodes_to_exclude=list(keep_float), op_types_to_quantize=sorted(kinds()), extra_options={})
+        quantiser.quantize_model()
+        quantiser.model.topological_sort()
+        model = quantiser.model.model
+        use.onnx.helper.set_model_props(model, {entry.key: entry.value for entry in ready.model.metadata_props
+                                                if not entry.key.startswith("onnx.")})  # notes to itself
+        content = model.SerializeToString()
+        use.onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content
+
+
+def kinds() -> Set[str]:
+    """Operations that onnxruntime.quantization quantises."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+    return {*QDQRegistry, *QLinearOpsRegistry}
+
+
+@contextlib.contextmanager
+def one_error(source: Path) -> Iterator[None]:
+    """Whatever onnxruntime raises as one OfaError that names the file, and nothing of what it prints."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)  # its advice is about steps that are done
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            library.quantize_static(
-                str(source), str(target), batches, quant_format=library.QuantFormat.QDQ, per_channel=True,
-                reduce_range=True, activation_type=library.QuantType.QUInt8,
-                weight_type=library.QuantType.QInt8, nodes_to_exclude=list(keep_float),
-                calibrate_method=getattr(library.CalibrationMethod, METHODS[calibrate]),
-                extra_options={"CalibStridedMinMax": 1})  # of all methods: a batch at a time in memory
+            yield
+    except Exception as error:  # it has no class for "this graph cannot be quantised"
+        raise OfaError(f"{source} cannot be quantised: {one_line(error)}") from error
     finally:
         logger.setLevel(level)
 
@@ -141,16 +191,17 @@ def check_images(path: Path, model: Any, images: np.ndarray) -> None:
         raise OfaError("calibration images hold values that are not finite")
 
 
-def layers(path: Path) -> List[str]:
-    """Names of the nodes of a float32 file that are quantised unless they are kept."""
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-    kinds = {*QDQRegistry, *QLinearOpsRegistry} - set(PASSING)
-    return [node.name for node in read(path, packages()).graph.node if node.op_type in kinds]
+def layers(model: Any) -> List[str]:
+    """Names of the nodes of a float32 model that are quantised unless they are kept."""
+    return [node.name for node in model.graph.node if node.op_type in kinds() - set(PASSING)]
 
 
-def opened(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """What gives logits (N, classes) for images (N, 3, H, W) as the file's input has them, on the CPU."""
-    session = packages().onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def opened(file: Union[str, bytes]) -> Callable[[np.ndarray], np.ndarray]:
+    """What gives logits (N, classes) for images (N, 3, H, W) as the input has them, on the CPU.
+
+    file: Its path, or what is in it.
+    """
+    session = packages().onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     entry, = session.get_inputs()
     fixed = entry.shape[0] if isinstance(entry.shape[0], int) else 0
 
@@ -176,7 +227,7 @@ def top1(path: Path, batches: Iterable[Tuple[np.ndarray, np.ndarray]]) -> float:
         path: The file.
         batches: Images (N, 3, H, W) as its input has them, with their labels (N,).
     """
-    logits, right, count = opened(path), 0, 0
+    logits, right, count = opened(str(path)), 0, 0
     for images, labels in batches:
         right += int((logits(images).argmax(axis=1) == labels).sum())
         count += len(labels)
@@ -184,24 +235,18 @@ def top1(path: Path, batches: Iterable[Tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 class Batches:
-    """Calibration images as onnxruntime asks for them: a window of batches at a time."""
+    """Images as onnxruntime asks for them when it calibrates: a batch a call."""
 
-    def __init__(self, model: Any, images: np.ndarray) -> None:
-        entry, = model.graph.input
-        fixed = entry.type.tensor_type.shape.dim[0].dim_value
-        self.batches = [{entry.name: batch} for batch in split(images, fixed)]
-        self.left: Iterator[Dict[str, np.ndarray]] = iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """The batches that come next."""
-        self.left = iter(self.batches[start_index:end_index])
+    def __init__(self, name: str, batches: Sequence[np.ndarray]) -> None:
+        self.name, self.left = name, iter(batches)
 
     def get_next(self) -> Optional[Dict[str, np.ndarray]]:
-        """The next batch, None at the end of the window."""
-        return next(self.left, None)
+        """The next batch, None at the end."""
+        batch = next(self.left, None)
+        return None if batch is None else {self.name: batch}
+
+    def __iter__(self) -> Iterator[Dict[str, np.ndarray]]:
+        return ({self.name: batch} for batch in self.left)
 
 
 def one_line(error: Exception) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import List, NamedTuple
 
 import numpy as np
 
-from .int8 import int8, layers, opened
+from .int8 import calibrated, layers, opened, quantised
 
 IMAGES = 32  # that a layer's error is measured on, and calibrated with: logits tell more than top-1
 
@@ -31,13 +30,13 @@ def costs(source: Path, images: np.ndarray, calibrate: str = "minmax") -> List[C
         images: As of `int8`; the first IMAGES serve.
         calibrate: As of `int8`.
     """
-    names, images = layers(source), images[:IMAGES]
-    expected, found = opened(source)(images), []
+    images = images[:IMAGES]
+    ready = calibrated(source, images, calibrate)
+    names, expected = layers(ready.model), opened(str(source))(images)
     spread = np.sqrt(np.mean((expected - expected.mean(axis=0)) ** 2))
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "one.onnx"
-        for name in names:
-            int8(source, made, images, calibrate, [other for other in names if other != name])
-            error = np.sqrt(np.mean((opened(made)(images) - expected) ** 2))
-            found.append(Cost(name, float(error / spread)))
+    found = []
+    for name in names:
+        alone = opened(quantised(ready, [other for other in names if other != name]))
+        error = np.sqrt(np.mean((alone(images) - expected) ** 2))
+        found.append(Cost(name, float(error / spread)))
     return sorted(found, key=lambda cost: -cost.error)

@@ -7,7 +7,6 @@ import pytest
 
 import nnabla_ofa as ofa
 from nnabla_ofa.data import Augment
-from nnabla_ofa.evaluation.judge import calibrate
 from nnabla_ofa.formats import export, onnx_file
 from nnabla_ofa.quantize import top1, within
 from nnabla_ofa.quantize.layers import costs
@@ -15,11 +14,11 @@ from nnabla_ofa.quantize.layers import costs
 onnx = pytest.importorskip("onnx", reason=onnx_file.INSTALL)
 onnxruntime = pytest.importorskip("onnxruntime", reason=onnx_file.INSTALL)
 pytest.importorskip("onnxruntime.quantization", reason=onnx_file.INSTALL)
-SPOILT = {"blocks/8/0/conv", "blocks/8/1/conv"}
+SPOILT = {"stem/1/conv", "hidden/0/affine"}
 
 
 def images(seed=3, count=32):
-    return np.random.default_rng(seed).standard_normal((count, 3, 16, 16)).astype(np.float32)
+    return np.random.default_rng(seed).standard_normal((count, 3, 32, 32)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +27,15 @@ def spoilt(tmp_path_factory):
 
     Its logits are centred, so that images are of several classes.
     """
-    net = ofa.Network.create(ofa.ResNet20(), "C4-16_C4-32_C4-64", seed=1)
-    net = net.extract(net.space.largest())
-    calibrate(net, [(0, images(), np.zeros(32, int))], 1)
+    net = ofa.create("lenet_cifar")
     arrays = net.arrays()
-    arrays["blocks/8/0/bn/beta"][0, 0] = 5000
-    arrays["blocks/8/1/conv/W"][:, 0] = 0
+    arrays["stem/1/conv/b"][0] = 5000
+    arrays["hidden/0/affine/W"][:25] = 0  # of 5 x 5 pixels
     net.set_arrays(arrays)
     arrays["classifier/affine/b"] -= net.logits(images()).mean(axis=0)
     net.set_arrays(arrays)
     path = tmp_path_factory.mktemp("spoilt") / "float.onnx"
-    export.export(net, path, "onnx", export.describe(net, "0123456789", Augment(), 16, True), images())
+    export.export(net, path, "onnx", export.describe(net, "0123456789", Augment(), 32, True), images())
     return path
 
 
