@@ -113,7 +113,8 @@ install() { # uv where there is one (seconds), else, or when uv cannot reach its
     if [ -n "$uv" ] && "$uv" pip install --quiet --python "$venv/bin/python" "$@"; then
         installer=uv
     else
-        "$venv/bin/python" -m pip install -qq --disable-pip-version-check "$@"
+        # not compiled here, as by uv: Python compiles the small part that is imported, when it is
+        "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile "$@"
         installer=pip
     fi
 }

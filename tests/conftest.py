@@ -1,4 +1,7 @@
-"""Fixtures for every test: the CPU context, the shared data folder, and runs under mpirun."""
+"""Fixtures for every test: the CPU context, the shared data folder, and runs under mpirun.
+
+Of several processes (pytest -n 2) each computes, and lets what it starts compute, on its share of the cores.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    cores = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
 
 # With a handler in place NNabla adds none: its own would write to a stream that pytest has closed.
 logging.getLogger().addHandler(logging.NullHandler())

@@ -211,7 +211,7 @@ def test_the_zoo_has_a_geometric_mean_on_each_machine():
                             for contender, seconds in (("ours", 2.0), ("PyTorch", their))]}
     text = step_tables.side_by_side({"AVX2": record(8.0, 2.0), "AVX-512": record(1.0, 2.0)}, zoo=True)
     assert "| net0 | 1.000 G | 2000 | 4.00 | 2000 | 0.50 **missed** |" in text
-    assert "| **geometric mean** | - | - | 2.00 | - | 0.71 **missed** |" in text
+    assert "| **geometric mean** of 2 | - | - | 2.00 | - | 0.71 **missed** |" in text
 
 
 def test_machines_of_two_kinds_stand_side_by_side(tmp_path):

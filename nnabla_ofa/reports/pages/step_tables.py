@@ -56,7 +56,8 @@ def side_by_side(records: Dict[str, Record], zoo: bool = False) -> str:
     if zoo:
         means = {f"{where}: {HEADS['PyTorch']}": ratio_cell(zoo_mean(own), ZOO)
                  for where, own in pieces.items()}
-        lines.append({**{head: "-" for head in lines[0]}, "Network": "**geometric mean**", **means})
+        lines.append({**{head: "-" for head in lines[0]}, "Network": f"**geometric mean** of {len(every)}",
+                      **means})
     return table(lines, left=1 if zoo else 2)
 
 

@@ -17,13 +17,13 @@ Group = Tuple[str, Dict[str, Row]]  # a subnet's name, {contender: row}
 
 
 def bars_figure(record: Record) -> Figure:
-    """A panel a setting and task; a group a subnet, a bar a contender, on a logarithmic scale."""
-    pieces = by_piece(record)
-    settings = [name for name in settings_of(record) if name != "zoo"] or ["zoo"]
+    """A panel a setting and task, the zoo's as wide as two; a group a subnet, a bar a contender."""
+    pieces, settings = by_piece(record), settings_of(record)
     figure = new_figure(11, 0.6 + 3 * len(settings))
-    axes = figure.subplots(len(settings), 2, squeeze=False)
-    for row, setting in zip(axes, settings):
-        for axis, task in zip(row, TASKS):
+    grid = figure.add_gridspec(len(settings), 2)
+    for row, setting in enumerate(settings):
+        for column, task in enumerate(TASKS[:1] if setting == "zoo" else TASKS):
+            axis = figure.add_subplot(grid[row, :] if setting == "zoo" else grid[row, column])
             draw_bars(axis, [(p.subnet, rows) for p, rows in pieces.items() if p[:2] == (setting, task)])
             axis.set_title(f"{task}, {SETTINGS[setting]}", loc="left", fontsize=10)
             axis.set_ylabel("ms a batch")
