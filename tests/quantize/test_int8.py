@@ -96,3 +96,31 @@ def test_without_its_packages_the_command_is_named(tmp_path, resnet20, monkeypat
     monkeypatch.delattr(onnxruntime, "quantization")
     with pytest.raises(ofa.OfaError, match="pip install --no-deps -r requirements-onnx.txt"):
         int8(resnet20, tmp_path / "a.onnx", images())
+
+
+def write_convolution(path, weights):
+    """A file of one convolution, of the weights' type."""
+    helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype(weights.dtype)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "W"], ["y"], name="conv")], "one",
+        [value("x", kind, ["N", 3, 16, 16])], [value("y", kind, ["N", 8, 14, 14])],
+        [onnx.numpy_helper.from_array(weights, "W")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), str(path))
+
+
+def test_an_operation_that_cannot_be_quantised_is_named(tmp_path):
+    write_convolution(tmp_path / "a.onnx", np.ones((8, 3, 3, 3), np.int32).astype(np.float64))
+    with pytest.raises(ofa.OfaError, match="a.onnx cannot be quantised: .*conv"):
+        int8(tmp_path / "a.onnx", tmp_path / "b.onnx", images().astype(np.float64))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_sums_of_large_products_do_not_saturate(tmp_path):
+    """Weights and pixels at the top of their ranges: of 8 bits each, AVX2 without VNNI loses half."""
+    weights = np.random.default_rng(0).uniform(0.9, 1, (8, 3, 3, 3)).astype(np.float32)
+    write_convolution(tmp_path / "a.onnx", weights)
+    x = np.random.default_rng(1).uniform(0.9, 1, (16, 3, 16, 16)).astype(np.float32)
+    int8(tmp_path / "a.onnx", tmp_path / "b.onnx", x)
+    expected, found = logits(tmp_path / "a.onnx", x), logits(tmp_path / "b.onnx", x)
+    assert np.abs(found - expected).max() < 0.03 * expected.max()
