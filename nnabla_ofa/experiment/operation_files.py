@@ -74,7 +74,6 @@ class Alone:
     bn_decay: float = 0.9
     family: str = "operation"
     classes: int = 1
-    fused: bool = False
 
     def layers(self, space: Space, arch: Arch) -> Tuple[Layer, ...]:
         """It alone."""

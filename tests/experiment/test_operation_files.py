@@ -68,6 +68,7 @@ def test_a_file_computes_its_layer(folder):
     row = next(row for row in own["image_sizes"]["12"]["operations"] if row["name"] == key(layer, side))
     single = ofa.Network(files.Alone(layer, net.config.bn_eps), ofa.Space((), "operation"))
     single.initialise(0)
+    single.kernels = "nnabla"
     x = np.random.default_rng(0).standard_normal((2, layer.units[0].w_in, side, side)).astype(np.float32)
     images = nn.Variable.from_numpy_array(x)
     y, = single.forward(images, [single.space.largest()], single.mode(batch_stat=False))
