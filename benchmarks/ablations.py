@@ -131,7 +131,7 @@ TRICKS = (
     trick("no cutout", "data.augment.cutout=0"),
     trick("trained first layer", "train.whitening=null"),
     trick("random convolutions", "train.identity_convolutions=false"),
-    trick("last BN at 1", "train.zero_last_bn=false"),
+    trick("last BN at 0", "train.zero_last_bn=true"),
     trick("decay of BN, too", "train.decay_all=true"),
     trick("full size always, 7 of 9 epochs", "train.growing_sizes=0", "stages.fullnet.epochs=7"),
     elastic("1 between", "train.subnets_per_step=3", "stages.channels.epochs=8"),
