@@ -6,7 +6,7 @@
  * each transform's adjoint. Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016,
  * section 4.1. Images are the lanes: their number is a multiple of LANES. */
 
-enum { PLANES = 16, STEP = 512 * 1024 }; /* floats of transformed inputs and outputs at a time */
+enum { PLANES = 16, STEP = 256 * 1024 }; /* floats of transformed inputs and outputs at a time */
 
 typedef struct {
   long wide, tiles; /* tiles in a row; all of them */
