@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
+from nnabla_ofa import kernels
 from nnabla_ofa.experiment import options as cli
-from nnabla_ofa.kernels import functions
 from nnabla_ofa.system import container as checkpoint
 from nnabla_ofa.system import interrupt, records
 from nnabla_ofa.training.checkpoints import newest_checkpoint, save_checkpoint
@@ -134,7 +134,7 @@ def test_numbers_out_of_range_are_named(command):
     assert status == 2 and f"{command[-2]}: {command[-1]} is not an integer of" in err
 
 
-@pytest.mark.parametrize("module", [functions.__name__, "nnabla.context", "contextlib"])
+@pytest.mark.parametrize("module", [kernels.block.__module__, "nnabla.context", "contextlib"])
 def test_an_interrupt_waits_for_the_end_of_a_function(module):
     scope = {"__name__": module, "os": os, "signal": signal, "time": time}
     exec("def function(done):\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.1)\n"
