@@ -8,8 +8,8 @@ run it there, and copy FOLDER/table.json back. `runners/profile.py --write-opera
 
 The table lists what is to be measured: operations, which networks are put together from; whole networks,
 which say what a network costs beside its operations; other networks, which the table's error is measured on.
-Each is called once a round, in a new order every round. The table is written after each round: a run that was
-stopped goes on when it is repeated.
+Each is called once a round, in a new order every round, so that what slows the device down for a while falls
+on all alike. The table is written after each round: a run that was stopped goes on when it is repeated.
 """
 
 import argparse
@@ -202,10 +202,8 @@ def main(options):
 
     for size, content in table["image_sizes"].items():
         reference = content["reference"][0] if content["reference"] else None
-        measure(content["operations"] + content["networks"], reference, options.rounds, open_file, numpy,
-                keep, f"{size} pixels")
-        measure(content["checked"], None, options.rounds, open_file, numpy, keep,
-                f"{size} pixels, other networks")
+        measure(content["operations"] + content["networks"] + content["checked"], reference, options.rounds,
+                open_file, numpy, keep, f"{size} pixels")
         finish(content, options.rounds, numpy)
         keep()
         print(summary(size, content))
