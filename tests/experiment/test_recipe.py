@@ -17,7 +17,9 @@ CHAINS = {
     "mobilenetv3": ["K7_E6_D4", "K357_E6_D4", "K357_E6_D34", "K357_E6_D234", "K357_E46_D234",
                     "K357_E346_D234"],
     "ofa_resnet50": ["D2_E0.35_W1", "D012_E0.35_W1", "D012_E0.25+0.35_W1", "D012_E0.2+0.25+0.35_W1",
-                     "D012_E0.2+0.25+0.35_W0.8+1", "D012_E0.2+0.25+0.35_W0.65+0.8+1"]}
+                     "D012_E0.2+0.25+0.35_W0.8+1", "D012_E0.2+0.25+0.35_W0.65+0.8+1"],
+    "wide_resnet20_cifar10": ["C64_C128_C256", "C16-64_C32-128_C64-256"],  # recipes of widths of their own
+    "wide_resnet20_cifar10_small": ["C24_C48_C96", "C8-24_C16-48_C32-96"]}
 RECIPES = recipe_names()
 FIXED = [name for name in RECIPES if isinstance(load_recipe(name).net, Fixed)]
 
@@ -28,7 +30,7 @@ GIVEN = ["mobilenetv3_own"]  # for a supernet that is there
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in (*FIXED, *GIVEN)])
 def test_recipes_lead_from_the_full_network_to_the_whole_space(name):
     recipe = load_recipe(name)
-    chain = CHAINS[recipe.net.family]
+    chain = CHAINS.get(name, CHAINS[recipe.net.family])
     assert [stage.space for stage in recipe.chain(chain[-1])] == chain
     full = recipe.net.space(chain[0]).largest()
     assert all(full in map(recipe.net.arch, stage.validate) for stage in recipe.chain(chain[-1]))
