@@ -10,7 +10,6 @@ import json
 import sys
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
 
@@ -43,6 +42,10 @@ def main():
     parser.add_argument("--top", type=int, default=5, metavar="N", help="classes an image (default 5)")
     parser.add_argument("--threads", type=int, default=0, help="(default: the cores)")
     options = parser.parse_args()
+    try:
+        import onnxruntime
+    except ImportError:
+        sys.exit("error: onnxruntime is not installed here: pip install onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     try:
