@@ -33,7 +33,7 @@ def test_first_stages_train_and_subnets_evaluate(tmp_path):
         subprocess.run([sys.executable, *command, "--output", str(tmp_path)], cwd=str(ROOT),
                        stdin=subprocess.DEVNULL, check=True, timeout=300)
 
-    short = ["--set", "stages.fullnet.epochs=1", "--set", "stages.kernel.epochs=1"]
+    short = ["--set", "stages.fullnet.epochs=2", "--set", "stages.kernel.epochs=2"]
     run("runners/train.py", "--recipe", "xception_digits", "--search-space", "K357_E1_D3", *short)
     run("runners/evaluate.py", "--weights", str(tmp_path / "K357_E1_D3" / "weights.h5"),
         "--subnet", "XP1 7x7 3", "--subnet", "XP1 3x3 3", "--image-size", "20")
