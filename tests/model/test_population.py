@@ -1,6 +1,7 @@
 """Many subnets together give what each gives alone; what they share runs once."""
 
 import dataclasses
+import sys
 
 import elastic_nets
 import nnabla as nn
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from test_supernet import CONFIG, archs, random_net, relative
 
-from nnabla_ofa.evaluation import Result, calibrate, evaluate_archs, judge, score
+from nnabla_ofa.evaluation import Result, calibrate, evaluate_archs, score
 from nnabla_ofa.model import Frozen, network
 from nnabla_ofa.model.network import flat
 from nnabla_ofa.model.population import Piece
@@ -48,7 +49,7 @@ def test_together_equals_one_by_one(kernels, monkeypatch):
     chosen = [*chosen, chosen[2]]
     calibration, test = Batches(1), Batches(2)
     together = evaluate_archs(net, chosen, 16, calibration, test)
-    monkeypatch.setattr(judge, "MOST_TOGETHER", 3)
+    monkeypatch.setattr(sys.modules["nnabla_ofa.evaluation.judge"], "MOST_TOGETHER", 3)
     assert evaluate_archs(net, chosen, 16, calibration, test) == together
     for arch, result in zip(chosen, together):
         alone = evaluated_alone(net, arch, calibration, test)
