@@ -8,7 +8,7 @@ from typing import Optional
 import nnabla as nn
 
 from .build import library
-from .function import Function, address
+from .function import Function, address, gradients
 from .layout import check
 
 
@@ -30,11 +30,10 @@ class _Affine(Function):
         library().affine_forward(n, w_in, out, *addresses, address(outputs[0].data, True))
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
-        gradients = [address(v.grad, not add) if needed else None
-                     for v, needed, add in zip(inputs, propagate_down, accum)] + [None]
-        add = (ctypes.c_long * 3)(*[*accum, False][:3])
+        addresses, adds = gradients(inputs, propagate_down, accum, 3)
+        add = (ctypes.c_long * 3)(*adds)
         library().affine_backward(*self._sizes, *(address(v.data) for v in inputs[:2]),
-                                  address(outputs[0].grad), *gradients[:3], ctypes.addressof(add))
+                                  address(outputs[0].grad), *addresses, ctypes.addressof(add))
 
 
 def affine(x: nn.Variable, weight: nn.Variable, bias: Optional[nn.Variable] = None) -> nn.Variable:

@@ -9,7 +9,7 @@ import nnabla.functions as F
 import numpy as np
 
 from .build import library
-from .function import Function, address
+from .function import Function, address, gradients
 from .layout import check
 
 
@@ -30,10 +30,9 @@ class _Scale(Function):
                                 address(outputs[0].data, True))
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
-        gradients = [(address(v.grad, not add) if needed else None, int(bool(add)))
-                     for v, needed, add in zip(inputs, propagate_down, accum)]
+        (dx, d_own), (add_x, add_own) = gradients(inputs, propagate_down, accum, 2)
         library().scale_backward(*self._sizes(), *(address(v.data) for v in inputs),
-                                 address(outputs[0].grad), *gradients[0], *gradients[1])
+                                 address(outputs[0].grad), dx, add_x, d_own, add_own)
 
 
 def scale(x: nn.Variable, factors: nn.Variable) -> nn.Variable:

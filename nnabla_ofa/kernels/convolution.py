@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OfaError
 from .activation import kind
 from .build import library
-from .function import Function, address, longs, pointers
+from .function import Function, address, gradients, longs, pointers
 from .layout import check
 
 Pair = Tuple[int, int]  # (rows, columns)
@@ -78,10 +78,9 @@ class _Convolution(Function):
         own = self._own
         self._point(inputs)
         own.dy = address(outputs[0].grad)
-        gradients = [address(v.grad, not add) if needed else None
-                     for v, needed, add in zip(inputs, propagate_down, accum)] + [None]
-        own.dx, own.d_weight, own.d_bias = gradients[:3]
-        own.add_x, own.add_weight, own.add_bias = [*accum, False][:3]
+        addresses, adds = gradients(inputs, propagate_down, accum, 3)
+        own.dx, own.d_weight, own.d_bias = addresses
+        own.add_x, own.add_weight, own.add_bias = adds
         library().convolution_backward(ctypes.byref(own))
 
 

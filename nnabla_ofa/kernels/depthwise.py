@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import OfaError
 from .activation import kind
 from .build import library
-from .function import Function, address, longs
+from .function import Function, address, gradients, longs
 from .layout import check
 
 LARGEST = 7  # taps a side
@@ -43,10 +43,9 @@ class _Depthwise(Function):
                                           0, address(outputs[0].data, True))
 
     def backward_impl(self, inputs, outputs, propagate_down, accum) -> None:
-        gradients = [(address(v.grad, not add) if needed else None, int(bool(add)))
-                     for v, needed, add in zip(inputs, propagate_down, accum)]
+        (dx, d_own), (add_x, add_own) = gradients(inputs, propagate_down, accum, 2)
         library().depthwise_layer_backward(ctypes.byref(self._sizes), *(address(v.data) for v in inputs),
-                                           address(outputs[0].grad), *gradients[0], *gradients[1])
+                                           address(outputs[0].grad), dx, add_x, d_own, add_own)
 
 
 class _Frozen(Function):

@@ -8,7 +8,7 @@ wrong is checked when a function is built.
 from __future__ import annotations
 
 import ctypes
-from typing import List, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import nnabla as nn
 import numpy as np
@@ -42,6 +42,23 @@ def longs(names: str) -> List[tuple]:
 def pointers(names: str) -> List[tuple]:
     """Fields of a structure, each an address."""
     return [(name, ctypes.c_void_p) for name in names.split()]
+
+
+def gradients(inputs: Sequence[nn.Variable], wanted: Sequence[bool], accum: Sequence[bool],
+              count: int) -> Tuple[List[Optional[int]], List[int]]:
+    """Where a backward pass writes, and whether it adds to what is there, of each of `count` inputs.
+
+    Args:
+        inputs, wanted, accum: As `backward_impl` gets them; the last inputs of the count may be absent.
+        count: Of all inputs that the function can have.
+
+    Returns:
+        Addresses, None of those that are absent or not wanted; and 0 or 1 for each.
+    """
+    absent = count - len(inputs)
+    return ([address(v.grad, not add) if needed else None
+             for v, needed, add in zip(inputs, wanted, accum)] + [None] * absent,
+            [int(bool(add)) for add in accum] + [0] * absent)
 
 
 class Function(PythonFunction):

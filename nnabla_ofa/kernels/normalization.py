@@ -10,7 +10,7 @@ import numpy as np
 
 from .activation import kind
 from .build import library
-from .function import Function, address, longs, pointers
+from .function import Function, address, gradients, longs, pointers
 from .layout import check
 
 Moments = List[Tuple[nn.Variable, nn.Variable]]
@@ -67,10 +67,9 @@ class _Normalization(Function):
         own = self._own
         self._point(inputs)
         own.dy = address(outputs[0].grad)
-        gradients = [address(v.grad, not add) if needed else None
-                     for v, needed, add in zip(inputs, propagate_down, accum)] + [None]
-        own.dz, own.d_gamma, own.d_beta, own.d_residual = gradients[:4]
-        own.add_z, own.add_gamma, own.add_beta, own.add_residual = [*accum, False][:4]
+        addresses, adds = gradients(inputs, propagate_down, accum, 4)
+        own.dz, own.d_gamma, own.d_beta, own.d_residual = addresses
+        own.add_z, own.add_gamma, own.add_beta, own.add_residual = adds
         library().normalization_backward(ctypes.byref(own))
 
 
