@@ -1,15 +1,11 @@
 /* The layers of a block, forward and backward. */
 
 static void statistics(const block *b, const layer *u, long r) {
-  long n = u->pixels;
-  const float *z = u->z + r * n;
-  float mean = sums_of(z, 0, NULL, n).plain / n;
-  double variance = sums_of(z, mean, NULL, n).product / n;
-  u->mean[r] = mean, u->variance[r] = variance, u->inverse[r] = 1 / sqrt(variance + b->eps);
-  if (!u->running_mean) return;
-  double unbiased = variance * n / max_of(n - 1, 1);
-  u->running_mean[r] = b->decay * u->running_mean[r] + (1 - b->decay) * mean;
-  u->running_variance[r] = b->decay * u->running_variance[r] + (1 - b->decay) * unbiased;
+  int tracked = u->running_mean != NULL;
+  double variance = batch_statistics(
+      u->z + r * u->pixels, u->pixels, b->decay, u->mean + r, u->variance + r,
+      tracked ? u->running_mean + r : NULL, tracked ? u->running_variance + r : NULL);
+  u->inverse[r] = 1 / sqrt(variance + b->eps);
 }
 
 /* Channel r of a layer's normalised output, or of x where there is no layer. */

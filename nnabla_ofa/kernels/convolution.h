@@ -147,16 +147,14 @@ static float *convolution_space(const convolution *c, int backward) {
                                   : unfold_room_of(c, backward, NULL, last).used);
 }
 
-void convolution_forward(convolution *c) {
-  complete_convolution(c);
+void convolution_forward(const convolution *c) {
   float *base = convolution_space(c, 0);
 #pragma omp parallel num_threads(threads)
   if (is_winograd(c)) winograd_forward(c, base);
   else unfolded_forward(c, base);
 }
 
-void convolution_backward(convolution *c) {
-  complete_convolution(c);
+void convolution_backward(const convolution *c) {
   float *base = convolution_space(c, 1);
   unfolding u = unfolding_of(c);
   int direct = u.direct && !is_winograd(c);
@@ -179,14 +177,12 @@ void convolution_backward(convolution *c) {
 }
 
 /* Floats of the weight packed for inference, and the packing. */
-long convolution_packed_size(convolution *c) {
-  complete_convolution(c);
+long convolution_packed_size(const convolution *c) {
   unfolding u = unfolding_of(c);
   return is_winograd(c) ? PLANES * packed_size(c->w_out, c->w_in)
                         : packed_weight_size(c, u);
 }
-void pack_convolution(convolution *c, float *packed) {
-  complete_convolution(c);
+void pack_convolution(const convolution *c, float *packed) {
   unfolding u = unfolding_of(c);
   if (!is_winograd(c)) {
     pack_weights(c, u, packed);

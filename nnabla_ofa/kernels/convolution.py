@@ -42,12 +42,13 @@ def _structure(x: nn.Variable, weight: Tuple[int, ...], w_out: int, stride: Pair
     sides = [size + 2 * p - k for size, p, k in zip((height, width), pad, weight[2:])]
     check(min(sides) >= 0 and min(pad) >= 0 and min(stride) >= 1, "kernel", weight[2:],
           f"at most {height} x {width} pixels with {pad} of padding; strides of 1 or more")
-    return ConvolutionStruct(height, width, batch, groups, channels, w_out, full_in, weight[0], weight[2:],
-                             stride, pad, kind(activation))
+    found = ConvolutionStruct(height, width, batch, groups, channels, w_out, full_in, weight[0], weight[2:],
+                              stride, pad, kind(activation))
+    library().complete_convolution(ctypes.byref(found))
+    return found
 
 
 def _shape(c: ConvolutionStruct) -> Tuple[int, ...]:
-    library().complete_convolution(ctypes.byref(c))
     return c.w_out, c.out_height, c.out_width, c.batch
 
 

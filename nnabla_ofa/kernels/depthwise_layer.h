@@ -22,21 +22,15 @@ static float *line_planes(const plane *p) {
 
 /* ---- a larger stride: each output pixel's window, a vector of images at a time ------------- */
 
-/* The part of an output pixel's window that lies in the image: rows, columns, and the tap of the first. */
-typedef struct { long top, bottom, left, right, tap; } strided_window;
-static strided_window strided_window_of(const depthwise_sizes *d, long r, long q) {
-  long y = r * d->stride - d->kernel / 2, x = q * d->stride - d->kernel / 2;
-  strided_window w = {max_of(y, 0), min_of(y + d->kernel, d->height), max_of(x, 0),
-                      min_of(x + d->kernel, d->width), 0};
-  w.tap = (w.top - y) * d->kernel + w.left - x;
-  return w;
+static window window_at(const depthwise_sizes *d, long r, long q) {
+  return window_of(d->height, d->width, d->kernel, d->stride, d->kernel / 2, r, q);
 }
 
 static void strided_forward(const depthwise_sizes *d, const float *x, const float *taps, float *y) {
   long rows = parts(d->height, d->stride), columns = parts(d->width, d->stride);
   for (long r = 0; r < rows; r++)
     for (long q = 0; q < columns; q++, y += d->batch) {
-      strided_window w = strided_window_of(d, r, q);
+      window w = window_at(d, r, q);
       for (long n = 0; n < d->batch; n += LANES) {
         vec sum = {0};
         for (long i = w.top; i < w.bottom; i++)
@@ -52,7 +46,7 @@ static void strided_input_gradient(const depthwise_sizes *d, const float *taps, 
   long rows = parts(d->height, d->stride), columns = parts(d->width, d->stride);
   for (long r = 0; r < rows; r++)
     for (long q = 0; q < columns; q++, dy += d->batch) {
-      strided_window w = strided_window_of(d, r, q);
+      window w = window_at(d, r, q);
       for (long n = 0; n < d->batch; n += LANES) {
         vec g = load_part(dy + n, d->batch - n);
         for (long i = w.top; i < w.bottom; i++)
@@ -71,7 +65,7 @@ static void strided_weight_gradient(const depthwise_sizes *d, const float *x, co
     vec total[TAPS];
     for (long t = 0; t < d->kernel * d->kernel; t++) total[t] = (vec){0};
     for (long q = 0; q < columns; q++, dy += d->batch) {
-      strided_window w = strided_window_of(d, r, q);
+      window w = window_at(d, r, q);
       for (long n = 0; n < d->batch; n += LANES) {
         vec g = load_part(dy + n, d->batch - n);
         for (long i = w.top; i < w.bottom; i++)

@@ -19,18 +19,6 @@ static affine_of_channel channel_of(const normalization *b, long c) {
   return (affine_of_channel){b->mean[c], b->gamma[c] * inverse, b->beta[c], inverse};
 }
 
-static void batch_statistics(const normalization *b, long c) {
-  long n = b->pixels;
-  const float *z = b->z + c * n;
-  float mean = sums_of(z, 0, NULL, n).plain / n;
-  double variance = sums_of(z, mean, NULL, n).product / n;
-  b->mean[c] = mean, b->variance[c] = variance;
-  if (!b->running_mean) return;
-  double unbiased = variance * n / max_of(n - 1, 1);
-  b->running_mean[c] = b->decay * b->running_mean[c] + (1 - b->decay) * mean;
-  b->running_variance[c] = b->decay * b->running_variance[c] + (1 - b->decay) * unbiased;
-}
-
 /* What the activation sees of values i to i + LANES. */
 INLINE vec seen_by(affine_of_channel a, const float *z, const float *residual, long i, long count) {
   vec value = (load_part(z + i, count) - a.mean) * a.scale + a.shift;
@@ -39,9 +27,12 @@ INLINE vec seen_by(affine_of_channel a, const float *z, const float *residual, l
 
 void normalization_forward(const normalization *b) {
   long n = b->pixels;
+  int tracked = b->running_mean != NULL;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (long c = 0; c < b->channels; c++) {
-    if (!b->fixed) batch_statistics(b, c);
+    if (!b->fixed)
+      batch_statistics(b->z + c * n, n, b->decay, b->mean + c, b->variance + c,
+                       tracked ? b->running_mean + c : NULL, tracked ? b->running_variance + c : NULL);
     affine_of_channel a = channel_of(b, c);
     const float *z = b->z + c * n, *residual = b->residual ? b->residual + c * n : NULL;
     float *y = b->y + c * n;

@@ -1,4 +1,4 @@
-/* Sums over a channel, for batch normalization and its gradients. */
+/* Batch normalization of one channel: its statistics, its gradients, and the sums behind them. */
 
 enum { RUN = 512 }; /* float sums of this many terms are gathered in double precision */
 
@@ -20,4 +20,18 @@ static sums sums_of(const float *a, float shift, const float *b, long n) {
     total.plain += plain, total.product += product;
   }
   return total;
+}
+
+/* Mean and biased variance of n values; the running ones, unless NULL, move towards those of the batch.
+ * Returns the variance in double precision. */
+static double batch_statistics(const float *z, long n, double decay, float *mean, float *variance,
+                             float *running_mean, float *running_variance) {
+  float centre = sums_of(z, 0, NULL, n).plain / n;
+  double spread = sums_of(z, centre, NULL, n).product / n;
+  *mean = centre, *variance = spread;
+  if (!running_mean) return spread;
+  double unbiased = spread * n / max_of(n - 1, 1);
+  *running_mean = decay * *running_mean + (1 - decay) * centre;
+  *running_variance = decay * *running_variance + (1 - decay) * unbiased;
+  return spread;
 }

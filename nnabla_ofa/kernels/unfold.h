@@ -60,3 +60,12 @@ static void scatter(const float *line, long count, long k, long rows, float *pan
   if (count)
     store(panels, load_part(line, count)), store(panels + LANES, load_part(line + LANES, count - LANES));
 }
+
+/* The part of an output pixel's window that lies in the image: rows, columns, and the tap of the first. */
+typedef struct { long top, bottom, left, right, tap; } window;
+static window window_of(long height, long width, long kernel, long stride, long pad, long row, long column) {
+  long y = row * stride - pad, x = column * stride - pad;
+  window w = {max_of(y, 0), min_of(y + kernel, height), max_of(x, 0), min_of(x + kernel, width), 0};
+  w.tap = (w.top - y) * kernel + w.left - x;
+  return w;
+}

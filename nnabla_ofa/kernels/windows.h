@@ -10,14 +10,6 @@ typedef struct {
   float *y, *dx;
 } pooling;
 
-/* The part of a window that lies in the image. */
-typedef struct { long top, bottom, left, right; } window;
-static window window_of(const pooling *p, long row, long column) {
-  long y = row * p->stride - p->pad, x = column * p->stride - p->pad;
-  return (window){max_of(y, 0), min_of(y + p->kernel, p->height), max_of(x, 0),
-                  min_of(x + p->kernel, p->width)};
-}
-
 /* The mean, or the largest value (NaN wins), of images n to n + count of a window. */
 INLINE vec pooled(const pooling *p, window w, const float *x, long n, long count) {
   vec sum = {0}, best = constant(-INFINITY);
@@ -52,7 +44,8 @@ void pooling_forward(const pooling *p) {
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (long c = 0; c < p->channels; c++)
     for (long q = 0; q < pixels; q++) {
-      window w = window_of(p, q / p->out_width, q % p->out_width);
+      window w = window_of(p->height, p->width, p->kernel, p->stride, p->pad, q / p->out_width,
+                           q % p->out_width);
       float *y = p->y + (c * pixels + q) * p->batch;
       for (long n = 0; n < p->batch; n += LANES)
         store_part(y + n, pooled(p, w, p->x + c * n_in, n, p->batch - n), p->batch - n);
@@ -67,7 +60,8 @@ void pooling_backward(const pooling *p) {
     float *dx = p->dx + c * n_in;
     if (!p->add) memset(dx, 0, sizeof(float) * n_in);
     for (long q = 0; q < pixels; q++) {
-      window w = window_of(p, q / p->out_width, q % p->out_width);
+      window w = window_of(p->height, p->width, p->kernel, p->stride, p->pad, q / p->out_width,
+                           q % p->out_width);
       const float *dy = p->dy + (c * pixels + q) * p->batch;
       for (long n = 0; n < p->batch; n += LANES) {
         long count = p->batch - n;
