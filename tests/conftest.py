@@ -29,6 +29,7 @@ from nnabla.logger import logger  # noqa: E402
 
 import nnabla_ofa as ofa  # noqa: E402
 from nnabla_ofa.experiment.parse import load_recipe  # noqa: E402
+from nnabla_ofa.training.step import Stepper  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,6 +58,29 @@ def little_memory():
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
     return limited
+
+
+class Killed(BaseException):
+    """A process that dies."""
+
+
+@pytest.fixture
+def killed_twice(monkeypatch):
+    """killed_twice(begin): begins twice; the second of all updates dies, and so does the fifth."""
+    def run(begin):
+        step, count = Stepper.step, []
+
+        def dying(self, *arguments):
+            count.append(None)
+            if len(count) in (2, 5):
+                raise Killed
+            return step(self, *arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(Stepper, "step", dying)
+            for _ in range(2):
+                with pytest.raises(Killed):
+                    begin()
+    return run
 
 
 @pytest.fixture(scope="session")

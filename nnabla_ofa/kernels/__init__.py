@@ -31,7 +31,7 @@ __all__ = ["Folded", "Layer", "activation", "affine", "block", "convolution", "d
 
 
 def unavailable_reason() -> Optional[str]:
-    """None when the kernels are usable, else why not. The first call compiles them, in about 4 s."""
+    """None when the kernels are usable, else why not. The first call compiles them, in some seconds."""
     return load()[1]
 
 

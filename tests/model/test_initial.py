@@ -195,30 +195,15 @@ def test_a_fixed_first_convolution_leaves_the_other_gradients_alone(kernels):
     assert all(np.array_equal(trained[name], fixed[name]) for name in fixed)
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("recipe, space", [("tiny.yaml", FULL), ("tiny_resnet20.yaml", None)])
-def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, monkeypatch, recipe, space):
+def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, killed_twice, recipe, space):
     make = partial(tiny, recipe=TINY.parent / recipe)
     more = ("train.lookahead=2", "train.lookahead_power=3", "train.growing_sizes=0.6",
             "train.checkpoint_minutes=1e-9", "train.nesterov=true", "stages.fullnet.epochs=2")
     whole = make(tmp_path / "whole", *more)
     space = space or whole.recipe.stages[0].space
     whole.up_to(space)
-    step, count = Stepper.step, []
-
-    def dying(self, *arguments):
-        count.append(None)
-        if len(count) in (2, 5):
-            raise Killed
-        return step(self, *arguments)
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", dying)
-        for _ in range(2):
-            with pytest.raises(Killed):
-                make(tmp_path / "killed", *more).up_to(space)
+    killed_twice(lambda: make(tmp_path / "killed", *more).up_to(space))
     killed = make(tmp_path / "killed", *more)
     killed.up_to(space)
     a, b = weights(whole, space), weights(killed, space)

@@ -105,12 +105,8 @@ SETTINGS = {
               "train.warmup_epochs=0.5", "stages.fullnet.lr=0.003")}
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, monkeypatch, name):
+def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, killed_twice, name):
     """Killed within the first epoch and within the second one."""
     def tiny(folder):
         overrides = (*SETTINGS[name], "train.ema=0.9", "train.checkpoint_minutes=1e-9",
@@ -118,18 +114,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_uninterrupted_one(tmp_path, monk
         return Run(Lab.open(load_recipe(TINY, overrides), 0, Single()), tmp_path / folder, "test")
 
     tiny("whole").up_to("K7_E1_D3")
-    step, count = Stepper.step, []
-
-    def dying(self, *arguments):
-        count.append(None)
-        if len(count) in (2, 5):
-            raise Killed
-        return step(self, *arguments)
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", dying)
-        for _ in range(2):
-            with pytest.raises(Killed):
-                tiny("killed").up_to("K7_E1_D3")
+    killed_twice(lambda: tiny("killed").up_to("K7_E1_D3"))
     assert list((tmp_path / "killed/K7_E1_D3").glob("checkpoint-0001-step-*.h5"))
     tiny("killed").up_to("K7_E1_D3")
     for file in ("checkpoint-0002.h5", "best.h5", "weights.h5"):
